@@ -1,0 +1,5 @@
+export { eventually } from './eventually.ts'
+export { freePort } from './free-port.ts'
+export { type Exit, type Fixture, startFixture } from './processes.ts'
+export { type RawConnection, rawConnection, rawRequest, type RawResponse } from './raw-http.ts'
+export { type RedisServer, startRedis } from './redis.ts'
