@@ -39,12 +39,18 @@ describe('parseOptions', () => {
     )
   })
 
-  it.each([[{ key: 'two words' }], [{ key: ['hunter2'] }]])('never shows the secret of %j', (input) => {
-    expect(() => parse(input)).toThrow('value not shown')
-    expect(() => parse(input)).not.toThrow(/two words|hunter2/)
-  })
+  it.each([[{ key: 'two words' }], [{ key: ['hunter2'] }]])(
+    'never shows the secret of %j',
+    (input) => {
+      expect(() => parse(input)).toThrow('value not shown')
+      expect(() => parse(input)).not.toThrow(/two words|hunter2/)
+    }
+  )
 
-  it.each(['a/b', 'a#b', 'a{b}', 'a\nb', '', 'x'.repeat(129)])('refuses %j as an instance name', (name) => {
-    expect(() => parseOptions('presence', instanceName, name)).toThrow(OptionError)
-  })
+  it.each(['a/b', 'a#b', 'a{b}', 'a\nb', '', 'x'.repeat(129)])(
+    'refuses %j as an instance name',
+    (name) => {
+      expect(() => parseOptions('presence', instanceName, name)).toThrow(OptionError)
+    }
+  )
 })

@@ -69,7 +69,10 @@ export async function rawRequest(
   }
 }
 
-function parse(data: Buffer, closed: boolean): { response: RawResponse; length: number } | undefined {
+function parse(
+  data: Buffer,
+  closed: boolean
+): { response: RawResponse; length: number } | undefined {
   const headEnd = data.indexOf('\r\n\r\n')
   if (headEnd < 0) return undefined
   const [statusLine = '', ...lines] = data.toString('latin1', 0, headEnd).split('\r\n')
@@ -82,7 +85,10 @@ function parse(data: Buffer, closed: boolean): { response: RawResponse; length: 
   }
   const status = Number(statusLine.split(' ')[1])
   const start = headEnd + 4
-  const body = status === 204 || status === 304 ? { text: '', end: start } : readBody(data, start, headers, closed)
+  const body =
+    status === 204 || status === 304
+      ? { text: '', end: start }
+      : readBody(data, start, headers, closed)
   if (!body) return undefined
   return { response: { status, headers, body: body.text }, length: body.end }
 }
@@ -94,7 +100,7 @@ function readBody(data: Buffer, start: number, headers: Record<string, string>, 
   }
   if (headers['transfer-encoding'] === 'chunked') {
     const parts: Buffer[] = []
-    for (let at = start; ; ) {
+    for (let at = start; ;) {
       const lineEnd = data.indexOf('\r\n', at)
       if (lineEnd < 0) return undefined
       const size = Number.parseInt(data.toString('latin1', at, lineEnd), 16)

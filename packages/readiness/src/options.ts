@@ -1,0 +1,62 @@
+import { duration, instanceName, parseOptions, slug } from '@muster/options'
+import * as v from 'valibot'
+
+const path = v.pipe(v.string(), v.regex(/^\/[\x21-\x7e]*$/))
+
+const check = v.strictObject({
+  check: v.function(),
+  interval: v.optional(duration, 5_000),
+  timeout: v.optional(duration, 1_000),
+  failures: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1)), 3),
+  critical: v.optional(v.boolean(), true)
+})
+
+const routes = v.strictObject({
+  live: v.optional(path, '/livez'),
+  ready: v.optional(path, '/readyz'),
+  startup: v.optional(path, '/startupz')
+})
+
+const probe = v.strictObject({ path: v.optional(path), timeout: v.optional(duration, 1_000) })
+
+const schema = v.strictObject({
+  service: v.optional(slug),
+  instanceId: v.optional(instanceName),
+  version: v.optional(v.string()),
+  timeout: v.optional(duration, 30_000),
+  probe: v.optional(v.union([v.literal(false), v.literal('tcp'), probe]), {}),
+  checks: v.optional(
+    v.record(
+      v.pipe(v.string(), v.regex(/^.{1,64}$/)),
+      v.pipe(
+        v.union([v.function(), v.looseObject({})]),
+        v.transform((given) => (typeof given === 'function' ? { check: given } : given)),
+        check
+      )
+    ),
+    {}
+  ),
+  gate: v.optional(v.union([v.boolean(), v.literal('strict')]), true),
+  routes: v.optional(
+    v.union([
+      v.literal(false),
+      v.pipe(
+        path,
+        v.transform((prefix) => prefixed(prefix.replace(/\/$/, '')))
+      ),
+      routes
+    ]),
+    {}
+  ),
+  onFailed: v.optional(v.picklist(['close', 'stay']), 'close'),
+  withdrawTimeout: v.optional(duration, 3_000)
+})
+
+function prefixed(prefix: string) {
+  const { live, ready, startup } = v.getDefaults(routes)
+  return { live: prefix + live, ready: prefix + ready, startup: prefix + startup }
+}
+
+export function readOptions(input: unknown) {
+  return parseOptions('readiness', schema, input)
+}

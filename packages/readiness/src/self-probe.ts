@@ -1,0 +1,191 @@
+import { randomBytes, timingSafeEqual } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
+import { ProbeError } from './errors.ts'
+
+/** Asks with one secret and expects the other back, so that a stranger on the port cannot answer for us. */
+export class ProbeToken {
+  static readonly header = 'x-muster-probe'
+  readonly ask = randomBytes(16).toString('hex')
+  readonly answer = randomBytes(16).toString('hex')
+
+  isAsk(value: unknown): boolean {
+    return same(value, this.ask)
+  }
+
+  isAnswer(value: unknown): boolean {
+    return same(value, this.answer)
+  }
+}
+
+function same(value: unknown, secret: string): boolean {
+  return (
+    typeof value === 'string' &&
+    value.length === secret.length &&
+    timingSafeEqual(Buffer.from(value), Buffer.from(secret))
+  )
+}
+
+export interface SelfProbeOptions {
+  /** `app.addresses()`: a string is a unix socket. */
+  addresses: (AddressInfo | string)[]
+  tls: boolean
+  http2: boolean
+  /** What to GET; without it a TCP connection is enough. */
+  path?: string | undefined
+  /** ms for each attempt. */
+  timeout: number
+  token: ProbeToken
+  signal: AbortSignal
+  onFailure: (error: Error) => void
+}
+
+/** The path that the probe was given does not exist here: no later attempt will find it. */
+export class ProbePathMissing extends ProbeError {}
+
+/**
+ * Reaches this service through each address it listens on, until each has answered.
+ * @throws {ProbePathMissing} when the path is not there; the signal's reason when aborted
+ */
+export async function selfProbe(options: SelfProbeOptions): Promise<void> {
+  await Promise.all(options.addresses.map((address) => untilReached(target(address), options)))
+}
+
+type Target = { host: string; port: number } | { socketPath: string }
+
+function target(address: AddressInfo | string): Target {
+  if (typeof address === 'string') return { socketPath: address }
+  const wildcards: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1' }
+  return { host: wildcards[address.address] ?? address.address, port: address.port }
+}
+
+async function untilReached(target: Target, options: SelfProbeOptions): Promise<void> {
+  for (let delay = 5; ; delay = Math.min(delay * 2, 500)) {
+    options.signal.throwIfAborted()
+    try {
+      return await attempt(target, options)
+    } catch (error) {
+      if (error instanceof ProbePathMissing) throw error
+      options.onFailure(error as Error)
+    }
+    await pause(delay, undefined, { signal: options.signal })
+  }
+}
+
+async function attempt(target: Target, options: SelfProbeOptions): Promise<void> {
+  const { path, timeout, token } = options
+  const where = 'host' in target ? `${target.host} port ${target.port}` : target.socketPath
+  const expired = AbortSignal.timeout(timeout)
+  const signal = AbortSignal.any([options.signal, expired])
+  try {
+    if (path === undefined) return await connectOnly(target, signal)
+    const { status, headers } = await (options.http2 ? getHttp2 : getHttp1)(
+      target,
+      path,
+      options,
+      signal
+    )
+    if (!token.isAnswer(headers[ProbeToken.header])) {
+      throw new ProbeError(`${where} answered ${status}, but it is not this process`)
+    }
+    if (status === 404) throw new ProbePathMissing(`the probe path ${path} is not there (404)`)
+    if (status >= 400) throw new ProbeError(`${where} answered ${status} to GET ${path}`)
+  } catch (error) {
+    if (error instanceof ProbeError) throw error
+    if (expired.aborted) throw new ProbeError(`${where} did not answer within ${timeout} ms`)
+    throw new ProbeError(`${where}: ${(error as Error).message}`)
+  }
+}
+
+interface Answer {
+  status: number
+  headers: IncomingHttpHeaders
+}
+
+async function connectOnly(target: Target, signal: AbortSignal): Promise<void> {
+  const { connect } = await import('node:net')
+  const socket = connect('host' in target ? target : { path: target.socketPath })
+  await settled<void>(
+    signal,
+    () => socket.destroy(),
+    (resolve, reject) => {
+      socket.once('connect', resolve).on('error', reject)
+    }
+  )
+}
+
+async function getHttp1(
+  target: Target,
+  path: string,
+  { tls, token }: SelfProbeOptions,
+  signal: AbortSignal
+): Promise<Answer> {
+  const { request } = tls ? await import('node:https') : await import('node:http')
+  const call = request({
+    ...target,
+    path,
+    agent: false,
+    headers: { [ProbeToken.header]: token.ask },
+    // Our own certificate, reached by an address that it need not name; the token tells that it is us.
+    rejectUnauthorized: false
+  })
+  return settled<Answer>(
+    signal,
+    () => call.destroy(),
+    (resolve, reject) => {
+      call.on('error', reject)
+      call.once('response', (response) =>
+        resolve({ status: response.statusCode as number, headers: response.headers })
+      )
+      call.end()
+    }
+  )
+}
+
+async function getHttp2(
+  target: Target,
+  path: string,
+  { tls, token }: SelfProbeOptions,
+  signal: AbortSignal
+): Promise<Answer> {
+  const { connect } = await import('node:http2')
+  const net = 'host' in target ? undefined : await import('node:net')
+  const host = 'host' in target ? target.host.replace(/^.*:.*$/, '[$&]') : 'localhost'
+  const authority = `${tls ? 'https' : 'http'}://${host}${'host' in target ? `:${target.port}` : ''}`
+  const session = connect(authority, {
+    rejectUnauthorized: false,
+    ...('host' in target || !net ? {} : { createConnection: () => net.connect(target.socketPath) })
+  })
+  return settled<Answer>(
+    signal,
+    () => session.destroy(),
+    (resolve, reject) => {
+      session.on('error', reject)
+      const stream = session.request({ ':path': path, [ProbeToken.header]: token.ask })
+      stream.on('error', reject)
+      stream.once('response', (headers) =>
+        resolve({ status: headers[':status'] as number, headers: headers as IncomingHttpHeaders })
+      )
+    }
+  )
+}
+
+/** Settles as `start` says or with the signal, and cleans up either way. */
+async function settled<T>(
+  signal: AbortSignal,
+  cleanUp: () => void,
+  start: (resolve: (value: T) => void, reject: (error: unknown) => void) => void
+): Promise<T> {
+  const giveUp = new AbortController()
+  try {
+    return await new Promise<T>((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason)
+      signal.addEventListener('abort', () => reject(signal.reason), { signal: giveUp.signal })
+      start(resolve, reject)
+    })
+  } finally {
+    giveUp.abort()
+    cleanUp()
+  }
+}

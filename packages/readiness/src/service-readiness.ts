@@ -1,0 +1,184 @@
+import { OptionError } from '@muster/options'
+import { BackgroundCheck } from './check.ts'
+import { WithdrawTimeoutError } from './errors.ts'
+import type { Hold, Readiness, ReadinessReport } from './index.ts'
+import type { Identity } from './identity.ts'
+import type { readOptions } from './options.ts'
+import { redact } from './redact.ts'
+import { type ChangeListener, type ReadinessState, StateMachine } from './state-machine.ts'
+
+type Withdrawal = (signal: AbortSignal) => unknown
+
+/** The log of an app, as far as it is used here. */
+export interface Logger {
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+  error(details: object, message: string): void
+}
+
+const SELF_PROBE = 'self-probe'
+const DECLARATION = 'declaration'
+
+/** The readiness of one app: what blocks it, who is told, and in which order it is withdrawn. */
+export class ServiceReadiness implements Readiness {
+  readonly identity: Identity
+  readonly machine: StateMachine
+  /** Aborted when draining begins: nothing new is started or announced afterwards. */
+  readonly life = new AbortController()
+  readonly #options: ReturnType<typeof readOptions>
+  readonly #log: Logger
+  readonly #holds = new Set<string>()
+  readonly #checks: Record<string, BackgroundCheck>
+  readonly #withdrawals = new Map<string, Withdrawal>()
+  #withdrawn: Promise<void> | undefined
+
+  constructor(identity: Identity, options: ReturnType<typeof readOptions>, log: Logger) {
+    this.identity = identity
+    this.#options = options
+    this.#log = log
+    this.machine = new StateMachine((err) => log.error({ err }, 'a readiness listener failed'))
+    this.machine.block(SELF_PROBE, 'not listening yet')
+    if (options.probe === false) this.machine.block(DECLARATION, 'declare() was not called yet')
+    this.#checks = Object.fromEntries(
+      Object.entries(options.checks).map(([name, check]) => [name, this.#createCheck(name, check)])
+    )
+  }
+
+  get state(): ReadinessState {
+    return this.machine.state
+  }
+
+  get cause(): string {
+    return this.machine.cause
+  }
+
+  on(_event: 'change', listener: ChangeListener): this {
+    this.machine.on(listener)
+    return this
+  }
+
+  off(_event: 'change', listener: ChangeListener): this {
+    this.machine.off(listener)
+    return this
+  }
+
+  whenReady({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+    return this.machine.whenReady(signal)
+  }
+
+  hold(name: string): Hold {
+    if (typeof name !== 'string' || name === '' || this.#holds.has(name)) {
+      throw new OptionError(
+        `readiness: hold() takes a name that no other hold has, not ${String(name)}`
+      )
+    }
+    const blocker = `hold ${name}`
+    this.#holds.add(name)
+    this.machine.block(blocker, 'not released yet')
+    const release = (): void => {
+      if (this.#holds.delete(name)) this.machine.unblock(blocker, `${blocker} was released`)
+    }
+    return { name, release, [Symbol.dispose]: release }
+  }
+
+  declare(): void {
+    if (this.#options.probe !== false) {
+      throw new OptionError('readiness: declare() is for those who set "probe" to false')
+    }
+    this.machine.unblock(DECLARATION, 'declared')
+  }
+
+  onDrain(name: string, withdraw: Withdrawal): void {
+    if (this.#withdrawals.has(name)) {
+      throw new OptionError(`readiness: onDrain() has a step "${name}" already`)
+    }
+    this.#withdrawals.set(name, withdraw)
+  }
+
+  drain(cause = 'drain()'): Promise<void> {
+    this.#withdrawn ??= this.#withdraw(cause)
+    return this.#withdrawn
+  }
+
+  /** From listening on: checks run, and the time to become ready counts. */
+  start(): void {
+    const { signal } = this.life
+    for (const check of Object.values(this.#checks)) void check.watch(signal)
+    const { timeout } = this.#options
+    const timer = setTimeout(() => this.#fail(`not ready within ${timeout} ms`), timeout)
+    const settle: ChangeListener = () => {
+      clearTimeout(timer)
+      this.machine.off(settle)
+    }
+    this.machine.on(settle)
+  }
+
+  probeFailed(error: Error): void {
+    this.machine.block(SELF_PROBE, redact(error.message))
+  }
+
+  probePassed(): void {
+    this.machine.unblock(SELF_PROBE, 'self-probe passed')
+  }
+
+  /** No later attempt will succeed: there is no use in waiting for the timeout. */
+  giveUp(error: Error): void {
+    this.probeFailed(error)
+    this.#fail(error.message)
+  }
+
+  report(): ReadinessReport {
+    const { service, instanceId, incarnation, version, startedAt } = this.identity
+    const { state, cause, since, waitingFor } = this.machine
+    const checks = Object.entries(this.#checks).map(([name, { report }]) => [name, { ...report }])
+    return {
+      ...{ service, instanceId, incarnation, version, startedAt },
+      state,
+      cause,
+      since: new Date(since).toISOString(),
+      waitingFor,
+      checks: Object.fromEntries(checks)
+    }
+  }
+
+  #createCheck(
+    name: string,
+    options: ConstructorParameters<typeof BackgroundCheck>[0]
+  ): BackgroundCheck {
+    const blocker = `check ${name}`
+    if (options.critical) this.machine.block(blocker, 'has not passed yet')
+    return new BackgroundCheck(options, ({ report: { status, error = '' } }) => {
+      const passing = status === 'passing'
+      const why = redact(error)
+      if (passing) this.#log.info({ check: name }, `check ${name} passes`)
+      else this.#log.warn({ check: name }, `check ${name} fails: ${why}`)
+      if (!options.critical) return
+      if (passing) this.machine.unblock(blocker, `${blocker} passes`)
+      else this.machine.block(blocker, why)
+    })
+  }
+
+  #fail(cause: string): void {
+    const missing = Object.entries(this.machine.waitingFor).map(([name, why]) => `${name} (${why})`)
+    this.life.abort()
+    this.machine.fail(`${cause}: waiting for ${missing.join(', ')}`)
+  }
+
+  async #withdraw(cause: string): Promise<void> {
+    this.life.abort()
+    this.machine.drain(cause)
+    const limit = AbortSignal.timeout(this.#options.withdrawTimeout)
+    const late = new Promise<never>((_, reject) =>
+      limit.addEventListener('abort', () => reject(new WithdrawTimeoutError()))
+    )
+    late.catch(() => {})
+    const steps = [...this.#withdrawals].map(async ([name, withdraw]) => {
+      try {
+        await Promise.race([withdraw(limit), late])
+      } catch (err) {
+        this.#log.warn({ err }, `${name} could not be withdrawn`)
+      }
+    })
+    await Promise.all(steps)
+  }
+}

@@ -1,0 +1,48 @@
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import { ProbeToken } from './self-probe.ts'
+import type { StateMachine } from './state-machine.ts'
+
+const RETRY_AFTER_SECONDS = '1'
+const WARMING_UP = refusal('MUSTER_ERR_WARMING_UP', 'The service is starting, try again shortly')
+const UNREADY = refusal('MUSTER_ERR_UNREADY', 'The service is not ready, try again shortly')
+
+function refusal(code: string, message: string): string {
+  return JSON.stringify({ statusCode: 503, code, error: 'Service Unavailable', message })
+}
+
+/**
+ * An onRequest hook that answers 503 while the service must not be used, and recognises the self-probe.
+ * It replies rather than throws, so that a start under traffic does not fill the log with stacks.
+ * Where nothing listens (`inject`) nothing is gated.
+ */
+export function trafficGate(
+  server: { listening: boolean },
+  machine: StateMachine,
+  token: ProbeToken,
+  gate: boolean | 'strict'
+) {
+  return function onRequest(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    done: HookHandlerDoneFunction
+  ): void {
+    if (machine.state === 'ready') return done()
+    if (token.isAsk(request.headers[ProbeToken.header])) {
+      void reply.header(ProbeToken.header, token.answer)
+      return done()
+    }
+    if (isOpen() || !server.listening || request.routeOptions.config.readiness === false)
+      return done()
+    void reply
+      .code(503)
+      .header('retry-after', RETRY_AFTER_SECONDS)
+      .type('application/json; charset=utf-8')
+      .send(machine.state === 'starting' ? WARMING_UP : UNREADY)
+  }
+
+  function isOpen(): boolean {
+    if (gate === false) return true
+    if (machine.state === 'unready') return gate !== 'strict'
+    return machine.state === 'draining' && machine.started
+  }
+}
