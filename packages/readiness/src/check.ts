@@ -1,5 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import { CheckFailedError, CheckTimeoutError } from './errors.ts'
+import { redact } from './redact.ts'
 
 /** Resolves to nothing, or to anything truthy that is no Error, when what it looks at is fine. */
 export type CheckFunction = (context: { signal: AbortSignal }) => unknown
@@ -93,7 +95,7 @@ export class BackgroundCheck {
       delete report.error
     } else {
       report.failures += 1
-      report.error = error instanceof Error ? error.message : String(error)
+      report.error = redact(error instanceof Error ? error.message : inspect(error))
       if (before !== 'passing' || report.failures >= this.#options.failures)
         report.status = 'failing'
     }
@@ -110,5 +112,5 @@ export class BackgroundCheck {
 /** What neither says yes nor nothing at all is a no. */
 function assertSuccess(result: unknown): void {
   if (result instanceof Error) throw result
-  if (result !== undefined && !result) throw new CheckFailedError(`it answered ${String(result)}`)
+  if (result !== undefined && !result) throw new CheckFailedError(`it answered ${inspect(result)}`)
 }

@@ -28,3 +28,9 @@ export const WithdrawTimeoutError = createError(
   'MUSTER_ERR_WITHDRAW_TIMEOUT',
   'it did not end within withdrawTimeout'
 )
+
+/** The path that the self-probe was given is not a route of this service: no later attempt will find it. */
+export const ProbePathError = createError<[string]>(
+  'MUSTER_ERR_PROBE_PATH',
+  'the probe path %s is not there (404)'
+)

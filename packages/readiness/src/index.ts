@@ -4,8 +4,9 @@ import { OptionError } from '@muster/options'
 import type { CheckFunction, CheckOptions, CheckReport } from './check.ts'
 import { createIdentity, type Identity } from './identity.ts'
 import { readOptions } from './options.ts'
-import { probeRoutes } from './probe-routes.ts'
-import { ProbePathMissing, ProbeToken, selfProbe } from './self-probe.ts'
+import { addProbeRoutes } from './probe-routes.ts'
+import { ProbePathError } from './errors.ts'
+import { ProbeToken, selfProbe } from './self-probe.ts'
 import { ServiceReadiness } from './service-readiness.ts'
 import type { ChangeListener, ReadinessState, StateChange } from './state-machine.ts'
 import { trafficGate } from './traffic-gate.ts'
@@ -53,12 +54,7 @@ export interface Hold extends Disposable {
   release(): void
 }
 
-export interface ReadinessReport {
-  service: string
-  instanceId: string
-  incarnation: string
-  version: string
-  startedAt: string
+export interface ReadinessReport extends Identity {
   state: ReadinessState
   /** Why it is in this state. */
   cause: string
@@ -67,6 +63,8 @@ export interface ReadinessReport {
   /** What keeps it from being ready, with the reason. */
   waitingFor: Record<string, string>
   checks: Record<string, CheckReport>
+  /** What other plugins say of themselves: see `describe()`. */
+  parts: Record<string, unknown>
 }
 
 export interface Readiness {
@@ -93,6 +91,8 @@ export interface Readiness {
   drain(cause?: string): Promise<void>
   /** Adds a step that takes back, when draining begins, what was announced outside; the signal ends it. */
   onDrain(name: string, withdraw: (signal: AbortSignal) => unknown): void
+  /** Adds to the report what another plugin has to say of itself under `parts`. */
+  describe(name: string, part: () => unknown): void
   /** What `?verbose` shows. */
   report(): ReadinessReport
   on(event: 'change', listener: ChangeListener): this
@@ -123,7 +123,7 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
 
   app.decorate('readiness', readiness)
   app.addHook('onRequest', trafficGate(app.server, machine, token, options.gate))
-  if (paths) await app.register(probeRoutes, { paths, readiness })
+  if (paths) addProbeRoutes(app, paths, readiness)
   machine.on(({ state, previous, cause }) => {
     const level = state === 'failed' ? 'error' : state === 'unready' ? 'warn' : 'info'
     app.log[level]({ state, previous }, `${state}: ${cause}`)
@@ -157,7 +157,7 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
       })
       readiness.probePassed()
     } catch (error) {
-      if (error instanceof ProbePathMissing) readiness.giveUp(error)
+      if (error instanceof ProbePathError) readiness.giveUp(error)
     }
   }
 

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ServiceReadiness } from './service-readiness.ts'
 
 export interface ProbePaths {
@@ -7,41 +7,42 @@ export interface ProbePaths {
   startup: string
 }
 
+/** In a route's config: the handler that the traffic gate runs before any hook of the application. */
+export const PROBE = Symbol('muster.readiness.probe')
+
+export type ProbeHandler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply
+
 /**
- * Adds the probe routes in a context of their own, where hooks that the user adds later do not reach.
- * Bodies are plain text, or the report as JSON for `?verbose` and `accept: application/health+json`
- * (draft-inadarei-api-health-check).
+ * Adds the probe routes. Bodies are plain text, or the report as JSON for `?verbose` and
+ * `accept: application/health+json` (draft-inadarei-api-health-check).
  */
-export async function probeRoutes(
-  scope: FastifyInstance,
-  { paths, readiness }: { paths: ProbePaths; readiness: ServiceReadiness }
-): Promise<void> {
+export function addProbeRoutes(
+  app: FastifyInstance,
+  paths: ProbePaths,
+  readiness: ServiceReadiness
+): void {
   const { machine } = readiness
-  const options = {
-    logLevel: 'warn',
-    // For @fastify/swagger and @fastify/under-pressure.
-    schema: { hide: true } as object,
-    config: { readiness: false, pressureHandler: () => {} } as object
-  } satisfies RouteShorthandOptions
+  const live = answer(() => true, 'live')
+  const ready = answer(() => machine.state === 'ready')
+  const startup = answer(() => machine.started)
+  add(paths.live, live)
+  add(paths.ready, ready)
+  add(paths.startup, startup)
 
-  scope.get(
-    paths.live,
-    options,
-    answer(() => true, 'live')
-  )
-  scope.get(
-    paths.ready,
-    options,
-    answer(() => machine.state === 'ready')
-  )
-  scope.get(
-    paths.startup,
-    options,
-    answer(() => machine.started)
-  )
+  function add(url: string, handler: ProbeHandler): void {
+    app.route({
+      method: 'GET',
+      url,
+      logLevel: 'warn',
+      // For @fastify/swagger and @fastify/under-pressure.
+      schema: { hide: true } as object,
+      config: { [PROBE]: handler, pressureHandler: () => {} } as object,
+      handler
+    })
+  }
 
-  function answer(passes: () => boolean, word?: string) {
-    return (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+  function answer(passes: () => boolean, word?: string): ProbeHandler {
+    return (request, reply) => {
       const pass = passes()
       void reply.code(pass ? 200 : 503).header('cache-control', 'no-store')
       if (!wantsReport(request)) return reply.type('text/plain').send(word ?? machine.state)

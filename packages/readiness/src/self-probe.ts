@@ -2,7 +2,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
-import { ProbeError } from './errors.ts'
+import { ProbeError, ProbePathError } from './errors.ts'
 
 /** Asks with one secret and expects the other back, so that a stranger on the port cannot answer for us. */
 export class ProbeToken {
@@ -41,12 +41,9 @@ export interface SelfProbeOptions {
   onFailure: (error: Error) => void
 }
 
-/** The path that the probe was given does not exist here: no later attempt will find it. */
-export class ProbePathMissing extends ProbeError {}
-
 /**
  * Reaches this service through each address it listens on, until each has answered.
- * @throws {ProbePathMissing} when the path is not there; the signal's reason when aborted
+ * @throws {ProbePathError} when the path is not there; an AbortError when aborted
  */
 export async function selfProbe(options: SelfProbeOptions): Promise<void> {
   await Promise.all(options.addresses.map((address) => untilReached(target(address), options)))
@@ -66,7 +63,7 @@ async function untilReached(target: Target, options: SelfProbeOptions): Promise<
     try {
       return await attempt(target, options)
     } catch (error) {
-      if (error instanceof ProbePathMissing) throw error
+      if (error instanceof ProbePathError) throw error
       options.onFailure(error as Error)
     }
     await pause(delay, undefined, { signal: options.signal })
@@ -89,10 +86,10 @@ async function attempt(target: Target, options: SelfProbeOptions): Promise<void>
     if (!token.isAnswer(headers[ProbeToken.header])) {
       throw new ProbeError(`${where} answered ${status}, but it is not this process`)
     }
-    if (status === 404) throw new ProbePathMissing(`the probe path ${path} is not there (404)`)
+    if (status === 404) throw new ProbePathError(path)
     if (status >= 400) throw new ProbeError(`${where} answered ${status} to GET ${path}`)
   } catch (error) {
-    if (error instanceof ProbeError) throw error
+    if (error instanceof ProbeError || error instanceof ProbePathError) throw error
     if (expired.aborted) throw new ProbeError(`${where} did not answer within ${timeout} ms`)
     throw new ProbeError(`${where}: ${(error as Error).message}`)
   }

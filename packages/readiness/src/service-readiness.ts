@@ -29,6 +29,7 @@ export class ServiceReadiness implements Readiness {
   readonly #log: Logger
   readonly #holds = new Set<string>()
   readonly #checks: Record<string, BackgroundCheck>
+  readonly #parts = new Map<string, () => unknown>()
   readonly #withdrawals = new Map<string, Withdrawal>()
   #withdrawn: Promise<void> | undefined
 
@@ -95,6 +96,10 @@ export class ServiceReadiness implements Readiness {
     this.#withdrawals.set(name, withdraw)
   }
 
+  describe(name: string, part: () => unknown): void {
+    this.#parts.set(name, part)
+  }
+
   drain(cause = 'drain()'): Promise<void> {
     this.#withdrawn ??= this.#withdraw(cause)
     return this.#withdrawn
@@ -128,16 +133,16 @@ export class ServiceReadiness implements Readiness {
   }
 
   report(): ReadinessReport {
-    const { service, instanceId, incarnation, version, startedAt } = this.identity
     const { state, cause, since, waitingFor } = this.machine
     const checks = Object.entries(this.#checks).map(([name, { report }]) => [name, { ...report }])
     return {
-      ...{ service, instanceId, incarnation, version, startedAt },
+      ...this.identity,
       state,
       cause,
       since: new Date(since).toISOString(),
       waitingFor,
-      checks: Object.fromEntries(checks)
+      checks: Object.fromEntries(checks),
+      parts: Object.fromEntries([...this.#parts].map(([name, part]) => [name, part()]))
     }
   }
 
@@ -149,12 +154,11 @@ export class ServiceReadiness implements Readiness {
     if (options.critical) this.machine.block(blocker, 'has not passed yet')
     return new BackgroundCheck(options, ({ report: { status, error = '' } }) => {
       const passing = status === 'passing'
-      const why = redact(error)
       if (passing) this.#log.info({ check: name }, `check ${name} passes`)
-      else this.#log.warn({ check: name }, `check ${name} fails: ${why}`)
+      else this.#log.warn({ check: name }, `check ${name} fails: ${error}`)
       if (!options.critical) return
       if (passing) this.machine.unblock(blocker, `${blocker} passes`)
-      else this.machine.block(blocker, why)
+      else this.machine.block(blocker, error)
     })
   }
 

@@ -90,7 +90,7 @@ export class StateMachine {
     this.cause = cause
     this.since = Date.now()
     // One by one, so that a listener that throws does not keep the news from the others.
-    for (const listener of [...this.#listeners]) {
+    for (const listener of this.#listeners) {
       try {
         listener({ state, previous, cause })
       } catch (error) {

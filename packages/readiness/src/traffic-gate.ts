@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import { PROBE, type ProbeHandler } from './probe-routes.ts'
 import { ProbeToken } from './self-probe.ts'
 import type { StateMachine } from './state-machine.ts'
 
@@ -12,6 +13,7 @@ function refusal(code: string, message: string): string {
 
 /**
  * An onRequest hook that answers 503 while the service must not be used, and recognises the self-probe.
+ * It also answers the probe routes, ahead of every hook that was added later.
  * It replies rather than throws, so that a start under traffic does not fill the log with stacks.
  * Where nothing listens (`inject`) nothing is gated.
  */
@@ -26,13 +28,13 @@ export function trafficGate(
     reply: FastifyReply,
     done: HookHandlerDoneFunction
   ): void {
-    if (machine.state === 'ready') return done()
-    if (token.isAsk(request.headers[ProbeToken.header])) {
-      void reply.header(ProbeToken.header, token.answer)
-      return done()
-    }
-    if (isOpen() || !server.listening || request.routeOptions.config.readiness === false)
-      return done()
+    const config = request.routeOptions.config as { [PROBE]?: ProbeHandler; readiness?: false }
+    const probe = config[PROBE]
+    if (machine.state === 'ready' && !probe) return done()
+    const self = token.isAsk(request.headers[ProbeToken.header])
+    if (self) void reply.header(ProbeToken.header, token.answer)
+    if (probe) return void probe(request, reply)
+    if (self || isOpen() || !server.listening || config.readiness === false) return done()
     void reply
       .code(503)
       .header('retry-after', RETRY_AFTER_SECONDS)
