@@ -1,1 +1,4 @@
 export type * from './lease-store.ts'
+export { memoryLeases } from './memory-leases.ts'
+export type { LeaseLogger, LeaseOptions, RedisLeaseOptions, RedisSource } from './options.ts'
+export { redisLeases } from './redis-leases.ts'

@@ -8,18 +8,26 @@ export interface LeaseKey {
 
 export type LeaseRecord = Record<string, unknown>
 
-export interface Lease extends LeaseKey {
+export interface LeaseEntry extends LeaseKey {
   record: LeaseRecord
-  /** ms since it was last put or renewed, by the store's clock. */
-  age: number
-  /** ms until it expires, by the store's clock. */
-  expiresIn: number
   /** Its deadline is over but it was kept, because too much of the registry would have gone at once. */
   suspect: boolean
 }
 
-/** What `put` did: first of its id, took it from another incarnation, changed its record, or nothing new. */
-export type PutResult = 'join' | 'replace' | 'update' | 'same'
+export interface Lease extends LeaseEntry {
+  /** ms since it was last put or renewed, by the store's clock. */
+  age: number
+  /** ms until it expires, by the store's clock; negative while it is suspect. */
+  expiresIn: number
+}
+
+export interface PutOptions {
+  /** `false`: leaves a lease that another incarnation holds alone and answers `fenced`. @default true */
+  claim?: boolean | undefined
+}
+
+/** What `put` did: first of its id, took it from another incarnation, changed its record, nothing new, or not done. */
+export type PutResult = 'join' | 'replace' | 'update' | 'same' | 'fenced'
 /** `gone`: put it again. `fenced`: another incarnation holds the id, stop. */
 export type RenewResult = 'ok' | 'gone' | 'fenced'
 export type RemoveResult = 'left' | 'gone' | 'fenced'
@@ -28,14 +36,18 @@ export type RemoveResult = 'left' | 'gone' | 'fenced'
 export interface LeaseStore {
   readonly ttl: number
   /** Creates or overwrites the lease of `service` and `id` and starts its TTL anew. Idempotent. */
-  put(key: LeaseKey, record: LeaseRecord): Promise<PutResult>
+  put(key: LeaseKey, record: LeaseRecord, options?: PutOptions): Promise<PutResult>
   /** Starts the TTL anew if the lease exists and is this incarnation's. Never creates. */
   renew(key: LeaseKey): Promise<RenewResult>
   /** Removes the lease if it is this incarnation's. */
   remove(key: LeaseKey): Promise<RemoveResult>
   get(service: string, id: string): Promise<Lease | undefined>
   list(service: string): Promise<Lease[]>
+  /** The leases of a service without their ages: costs next to nothing while nothing changed, at any size. */
+  entries(service: string): Promise<LeaseEntry[]>
   services(): Promise<string[]>
+  /** Calls `listener` whenever the store can be reached again; returns what ends that. */
+  onReconnect(listener: () => void): () => void
   /** Ends connections and timers that the store made itself; leases stay. Never hangs. */
   close(): Promise<void>
 }

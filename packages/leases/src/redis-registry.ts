@@ -1,0 +1,210 @@
+import { randomBytes } from 'node:crypto'
+import { memberOf, parseMember } from './lease-record.ts'
+import type { LeaseKey, PutResult, RemoveResult, RenewResult } from './lease-store.ts'
+import type { RedisClient } from './redis-connection.ts'
+import type { Script, Scripts } from './scripts.ts'
+
+/** Events kept for readers that were away; who was away longer reads everything anew. */
+const STREAM_LENGTH = 4_096
+/** ms after which a namespace that nobody uses goes. */
+const IDLE = 86_400_000
+/** Leases handled in one command: none may keep the server from others for long. */
+const REAP_PAGE = 100
+const READ_PAGE = 1_000
+const LARGEST_HASH_AT_ONCE = 5_000
+
+const RENEWED = new Map<number, RenewResult>([
+  [1, 'ok'],
+  [0, 'gone'],
+  [-1, 'fenced']
+])
+const REMOVED = new Map<number, RemoveResult>([
+  [1, 'left'],
+  [0, 'gone'],
+  [-1, 'fenced']
+])
+
+/** A place in the one line of revisions of a namespace: nothing has changed while both are the same. */
+export interface Revision {
+  epoch: string
+  seq: number
+}
+
+export interface Sweep extends Revision {
+  /** ms of the server's clock. */
+  now: number
+  /** ms until something may have to expire; -1 for nothing. */
+  wait: number
+  /** How many leases the service has. */
+  size: number
+  /** Members that are over their deadline and were kept. */
+  suspects: Set<string>
+}
+
+export interface RegistryOptions {
+  namespace: string
+  ttl: number
+  grace: number
+  expiryShare: number
+}
+
+type Arguments = (string | number)[]
+
+/** One namespace on Redis: the only place that knows its keys and commands. */
+export class RedisRegistry {
+  readonly events: string
+  readonly #scripts: Scripts
+  readonly #options: RegistryOptions
+  readonly #prefix: string
+  readonly #due: string
+  readonly #meta: string
+  readonly #services: string
+  /** Becomes that of the namespace if it has none. */
+  readonly #epoch = randomBytes(8).toString('hex')
+
+  constructor(scripts: Scripts, options: RegistryOptions) {
+    this.#scripts = scripts
+    this.#options = options
+    this.#prefix = `muster:{${options.namespace}}:`
+    this.#due = `${this.#prefix}due`
+    this.#meta = `${this.#prefix}meta`
+    this.#services = `${this.#prefix}svcs`
+    this.events = `${this.#prefix}ev`
+  }
+
+  async put(client: RedisClient, key: LeaseKey, json: string, claim: boolean): Promise<PutResult> {
+    const { service, id, incarnation } = key
+    const args = [service, id, incarnation, this.#options.ttl, json, claim ? 1 : 0]
+    return (await this.#write(client, this.#scripts.put, [service], args)) as PutResult
+  }
+
+  async renew(client: RedisClient, key: LeaseKey, keep: boolean): Promise<RenewResult> {
+    const { service, id, incarnation } = key
+    const args = [memberOf(key), this.#options.ttl, id, incarnation, keep ? 1 : 0]
+    const code = await this.#write(client, this.#scripts.renew, [service], args)
+    return RENEWED.get(code as number) as RenewResult
+  }
+
+  async remove(client: RedisClient, key: LeaseKey): Promise<RemoveResult> {
+    const { service, id, incarnation } = key
+    const args = [service, id, incarnation]
+    const code = await this.#write(client, this.#scripts.remove, [service], args)
+    return REMOVED.get(code as number) as RemoveResult
+  }
+
+  value(client: RedisClient, service: string, id: string): Promise<string | null> {
+    return client.hget(this.hash(service), id)
+  }
+
+  services(client: RedisClient): Promise<string[]> {
+    return client.smembers(this.#services)
+  }
+
+  /** What is stored of a service by id, and the revision that it is at least as new as. */
+  async values(
+    client: RedisClient,
+    service: string,
+    { epoch, seq, size }: Revision & Pick<Sweep, 'size'>
+  ) {
+    if (size > LARGEST_HASH_AT_ONCE)
+      return { epoch, seq, values: await this.#scan(client, service) }
+    const replies = await client
+      .multi()
+      .hmget(this.#meta, 'epoch', 'seq')
+      .hgetall(this.hash(service))
+      .exec()
+    const [at, hash] = (replies ?? []).map(([error, reply]) => {
+      if (error) throw error
+      return reply
+    }) as [[string | null, string | null], Record<string, string>]
+    return { epoch: at[0] ?? '', seq: Number(at[1]), values: Object.entries(hash) }
+  }
+
+  /** In pages, so that nobody else waits for a large service. */
+  async #scan(client: RedisClient, service: string): Promise<[id: string, value: string][]> {
+    const found = new Map<string, string>()
+    let cursor = '0'
+    do {
+      const [next, flat] = await client.hscan(this.hash(service), cursor, 'COUNT', READ_PAGE)
+      for (let i = 0; i < flat.length; i += 2) found.set(flat[i] as string, flat[i + 1] as string)
+      cursor = next
+    } while (cursor !== '0')
+    return [...found]
+  }
+
+  /** By the server's clock, ms; undefined for what is not there. */
+  async deadlines(client: RedisClient, keys: LeaseKey[]): Promise<(number | undefined)[]> {
+    const scores: (number | undefined)[] = []
+    for (let at = 0; at < keys.length; at += READ_PAGE) {
+      const page = await client.zmscore(this.#due, keys.slice(at, at + READ_PAGE).map(memberOf))
+      scores.push(...page.map((score) => (score === null ? undefined : Number(score))))
+    }
+    return scores
+  }
+
+  /** Looks where the registry stands and removes what is over its deadline, as far as self-preservation lets it. */
+  async sweep(client: RedisClient, service?: string): Promise<Sweep> {
+    for (;;) {
+      const { dead, ...probe } = await this.#probe(client, service)
+      if (dead.length === 0) return { ...probe, suspects: new Set() }
+      const { removed, kept, wait } = await this.#reap(client, dead)
+      if (kept === 0) continue
+      const suspects = new Set(await client.zrangebyscore(this.#due, '-inf', probe.now))
+      const at = removed > 0 ? await this.#probe(client, service) : probe
+      return { ...at, wait: at.wait < 0 ? wait : Math.min(wait, at.wait), suspects }
+    }
+  }
+
+  async #probe(client: RedisClient, service?: string) {
+    const keys = this.#keys(service === undefined ? [] : [service])
+    const reply = await run(client, this.#scripts.probe, keys, [REAP_PAGE])
+    const [now, epoch, seq, wait, size, dead] = reply as [
+      number,
+      string,
+      number,
+      number,
+      number,
+      string[]
+    ]
+    return { now, epoch, seq, wait, size, dead }
+  }
+
+  async #reap(client: RedisClient, dead: string[]) {
+    const leases = dead.map((member) => ({ member, ...parseMember(member) }))
+    const services = [...new Set(leases.map(({ service }) => service))]
+    const { expiryShare, grace, ttl } = this.#options
+    const victims = leases.flatMap(({ member, service, id, incarnation }) => [
+      member,
+      services.indexOf(service) + 1,
+      service,
+      id,
+      incarnation
+    ])
+    const args = [expiryShare, grace, ttl, ...victims]
+    const reply = await this.#write(client, this.#scripts.reap, services, args)
+    const [removed, kept, wait] = reply as [number, number, number]
+    return { removed, kept, wait }
+  }
+
+  #write(client: RedisClient, script: Script, services: string[], args: Arguments) {
+    return run(client, script, this.#keys(services), [this.#epoch, STREAM_LENGTH, IDLE, ...args])
+  }
+
+  #keys(services: string[]): string[] {
+    const hashes = services.map((service) => this.hash(service))
+    return [this.#due, this.#meta, this.events, this.#services, ...hashes]
+  }
+
+  hash(service: string): string {
+    return `${this.#prefix}s:${service}`
+  }
+}
+
+async function run(client: RedisClient, { sha, lua }: Script, keys: string[], args: Arguments) {
+  try {
+    return await client.evalsha(sha, keys.length, ...keys, ...args)
+  } catch (error) {
+    if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
+    return client.eval(lua, keys.length, ...keys, ...args)
+  }
+}
