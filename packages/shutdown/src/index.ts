@@ -1,1 +1,170 @@
-export {}
+import { readiness } from '@muster/readiness'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { setTimeout as pause } from 'node:timers/promises'
+import { UncleanShutdownError } from './errors.ts'
+import { type Cut, InFlight } from './in-flight.ts'
+import { readOptions } from './options.ts'
+import { onProcessEnd } from './process-end.ts'
+
+export interface ShutdownOptions {
+  /**
+   * ms from the withdrawal to the soft point, in which traffic is still served.
+   * A SIGINT from a terminal and a second signal skip it.
+   * @default 5000 under Kubernetes, else 0
+   */
+  drainDelay?: number | undefined
+  /** ms from the end of the drain delay to the hard point, where what is still in flight is cut. @default 25000 − drainDelay */
+  grace?: number | undefined
+  /** ms from the hard point to the exit, for `onClose` hooks. @default 3000 */
+  closing?: number | undefined
+  /** Signals that begin the shutdown. @default ['SIGTERM', 'SIGINT'] */
+  signals?: ('SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGQUIT' | 'SIGUSR2')[] | undefined
+}
+
+export type ShutdownState = 'running' | 'draining' | 'closing' | 'closed'
+
+export interface Shutdown {
+  /** Withdraws, drains, closes and exits the process, as a signal does. Calls after the first change nothing. */
+  (reason?: string): void
+  readonly state: ShutdownState
+  /** Requests being answered. */
+  readonly inFlight: number
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    shutdown: Shutdown
+  }
+}
+
+const SWEEP_INTERVAL = 50
+const GRACE_AFTER_CRASH = 1_000
+
+async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<void> {
+  const options = readOptions(input, process.env)
+  if (!app.hasDecorator('readiness')) await app.register(readiness)
+
+  const inFlight = new InFlight()
+  const hurry = new AbortController()
+  const failures: string[] = []
+  let state: ShutdownState = 'running'
+  let reason = 'app.shutdown()'
+  let cuts: Cut[] = []
+  /** When the grace is over, by `performance.now()`. */
+  let hardAt: number | undefined
+  let sweeping: NodeJS.Timeout | undefined
+  let hardPoint: NodeJS.Timeout | undefined
+
+  const processEnd = onProcessEnd({
+    signals: options.signals,
+    budget: options.drainDelay + options.grace + options.closing,
+    end,
+    onHurry(signal) {
+      app.log.warn({ signal }, 'second signal: the drain delay is over')
+      hurry.abort()
+    },
+    onTimeout: () => app.log.error({ inFlight: inFlight.size }, 'the budget is over: exiting'),
+    onSecondError: (err) => app.log.error({ err }, 'another error while shutting down: exiting')
+  })
+
+  app.decorate('shutdown', createShutdown())
+  app.addHook('onRequest', inFlight.track)
+  app.server.on('connection', inFlight.connected)
+  app.addHook('preClose', async () => {
+    softPoint()
+  })
+  app.addHook('onClose', async () => {
+    state = 'closed'
+    clearInterval(sweeping)
+    clearTimeout(hardPoint)
+    processEnd.uninstall()
+  })
+
+  function createShutdown(): Shutdown {
+    const shutdown = (given = reason): void => {
+      if (state !== 'running') return
+      reason = given
+      processEnd.begin()
+    }
+    return Object.defineProperties(shutdown, {
+      state: { get: () => state, enumerable: true },
+      inFlight: { get: () => inFlight.size, enumerable: true }
+    }) as Shutdown
+  }
+
+  async function end({ signal, err }: { signal?: NodeJS.Signals; err?: Error }): Promise<void> {
+    const start = performance.now()
+    const cause = signal ?? err?.message ?? reason
+    const pending = inFlight.size
+    const hurried = err !== undefined || (signal === 'SIGINT' && process.stdin.isTTY)
+    const delay = hurried ? 0 : options.drainDelay
+    const grace = err ? Math.min(options.grace, GRACE_AFTER_CRASH) : options.grace
+    hardAt = start + delay + grace
+    if (err) app.log.fatal({ err }, 'shutting down after an error that nobody caught')
+    await drain(cause, delay)
+    const drained = performance.now()
+    await close()
+    const took = {
+      drain: Math.round(drained - start),
+      close: Math.round(performance.now() - drained)
+    }
+    const summary = `shut down by ${cause}: ${pending} requests were in flight, ${cuts.length} were cut`
+    app.log.info({ cause, cuts, took }, summary)
+    if (cuts.length > 0) failures.push(`${cuts.length} requests were cut`)
+    if (failures.length > 0) throw new UncleanShutdownError(failures.join(', '))
+  }
+
+  async function drain(cause: string, delay: number): Promise<void> {
+    if (state !== 'running') return
+    state = 'draining'
+    inFlight.sendLastReplies()
+    const served = pause(delay, undefined, { signal: hurry.signal }).catch(() => {})
+    await Promise.all([app.readiness.drain(cause), served])
+  }
+
+  async function close(): Promise<void> {
+    softPoint()
+    try {
+      await app.close()
+    } catch (err) {
+      app.log.error({ err }, 'closing failed')
+      failures.push('closing failed')
+      cut()
+    }
+  }
+
+  function softPoint(): void {
+    if (state === 'closing') return
+    state = 'closing'
+    inFlight.sendLastReplies()
+    cancel('soft')
+    sweep()
+    sweeping = setInterval(sweep, SWEEP_INTERVAL)
+    const now = performance.now()
+    hardPoint = setTimeout(cut, Math.max(0, (hardAt ?? now + options.grace) - now))
+  }
+
+  function sweep(): void {
+    app.server.closeIdleConnections()
+    inFlight.closeUnused()
+  }
+
+  function cut(): void {
+    cancel('hard')
+    cuts = inFlight.cut()
+    if (cuts.length > 0)
+      app.log.warn({ cuts }, `the grace is over: ${cuts.length} requests are cut`)
+    app.server.closeAllConnections()
+  }
+
+  /** `@muster/cancellation`, where it is registered. */
+  function cancel(point: 'soft' | 'hard'): void {
+    if (!app.hasDecorator('cancellation')) return
+    const { cancellation } = app as unknown as { cancellation: { shutdown(point: string): void } }
+    cancellation.shutdown(point)
+  }
+}
+
+export const shutdown = fp(plugin, { name: '@muster/shutdown', fastify: '5.x' })
+export default shutdown

@@ -1,0 +1,76 @@
+import closeWithGrace from 'close-with-grace'
+
+export interface EndOptions {
+  signals: NodeJS.Signals[]
+  /** ms after which the process exits with code 1, however far the end has come. */
+  budget: number
+  /** What must happen before the process exits; a rejection makes the exit code 1. */
+  end: (cause: { signal?: NodeJS.Signals; err?: Error }) => Promise<void>
+  /** A second signal: somebody is in a hurry. A third one exits at once. */
+  onHurry: (signal: NodeJS.Signals) => void
+  onTimeout: () => void
+  onSecondError: (error: unknown) => void
+}
+
+export interface ProcessEnd {
+  /** Ends the process as a signal would. */
+  begin(signal?: NodeJS.Signals): void
+  /** Gives the process's signals back, unless the end has begun. */
+  uninstall(): void
+}
+
+/** Ends under way in this process: several apps share its signals, and none exits before the others are done. */
+const ends = new Set<Promise<void>>()
+
+/**
+ * Ties the end of the process to `options.end`. close-with-grace has the budget, the errors and the exit codes;
+ * signals are counted here, because it exits on the second one.
+ */
+export function onProcessEnd(options: EndOptions): ProcessEnd {
+  let received = 0
+  let begun = false
+  let first: NodeJS.Signals | undefined
+  const grace = closeWithGrace(
+    {
+      delay: options.budget,
+      logger: false,
+      skip: [
+        ...(['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT'] as const),
+        ...(['SIGBUS', 'SIGFPE', 'SIGSEGV', 'SIGUSR2', 'SIGTERM', 'beforeExit'] as const)
+      ],
+      onTimeout: options.onTimeout,
+      onSecondError: options.onSecondError
+    },
+    async ({ err }) => {
+      begun = true
+      const end = options.end({ ...(err && { err }), ...(first && { signal: first }) })
+      ends.add(end)
+      await end.catch(() => {})
+      await Promise.allSettled(ends)
+      await end
+    }
+  )
+  for (const signal of options.signals) process.on(signal, onSignal)
+
+  function onSignal(signal: NodeJS.Signals): void {
+    received += 1
+    if (received === 1) begin(signal)
+    else if (received === 2) options.onHurry(signal)
+    else process.exit(1)
+  }
+
+  function begin(signal?: NodeJS.Signals): void {
+    first = signal
+    grace.close()
+  }
+
+  return {
+    begin,
+    uninstall() {
+      // Until the exit, a further signal must not end the process the default way.
+      if (begun) return
+      grace.uninstall()
+      for (const signal of options.signals) process.off(signal, onSignal)
+    }
+  }
+}
