@@ -1,0 +1,136 @@
+import type { Lease, LeaseKey, LeaseStore, RemoveResult, RenewResult } from '@muster/leases'
+
+/** What a service sends to register; further fields are kept. */
+export interface Entry {
+  url: string
+  info: Record<string, unknown>
+  [field: string]: unknown
+}
+
+/** Who sends it. Without an incarnation nobody is fenced off. */
+export interface Member {
+  service: string
+  instance: string
+  incarnation?: string | undefined
+}
+
+export interface InstanceView extends Entry {
+  instance_id: string
+  incarnation?: string
+  /** `suspect`: overdue, but kept because too many are overdue together. */
+  status: 'alive' | 'suspect'
+  registered_at: string
+  last_updated: string
+  last_ping_at: string
+  expires_at: string
+}
+
+/** A service as its latest instance, and all its instances. */
+export interface ServiceView extends Omit<InstanceView, 'instance_id' | 'incarnation'> {
+  id: string
+  instances: InstanceView[]
+}
+
+export interface RosterFilter {
+  status?: InstanceView['status'] | undefined
+  /** Starts after this id. */
+  after?: string | undefined
+  limit: number
+}
+
+/** Stands for the incarnation of those who send none. */
+const ANYONE = '-'
+
+/** The services that have registered, on a lease store. */
+export class Roster {
+  readonly #store: LeaseStore
+
+  constructor(store: LeaseStore) {
+    this.#store = store
+  }
+
+  get ttl(): number {
+    return this.#store.ttl
+  }
+
+  /** @returns whether it was there already */
+  async register(member: Member, entry: Entry): Promise<boolean> {
+    const { service, instance, incarnation = ANYONE } = member
+    const before = await this.#store.get(service, instance)
+    const now = new Date().toISOString()
+    const times = { registered_at: now, last_updated: now }
+    if (before?.incarnation === incarnation) {
+      const { registered_at, last_updated, ...previous } = before.record
+      times.registered_at = String(registered_at)
+      if (isSame(previous, entry)) times.last_updated = String(last_updated)
+    }
+    const key = { service, id: instance, incarnation }
+    return (await this.#store.put(key, { ...entry, ...times })) !== 'join'
+  }
+
+  async ping(member: Member): Promise<RenewResult> {
+    const key = await this.#keyOf(member)
+    return key ? this.#store.renew(key) : 'gone'
+  }
+
+  async remove(member: Member): Promise<RemoveResult> {
+    const key = await this.#keyOf(member)
+    return key ? this.#store.remove(key) : 'gone'
+  }
+
+  async find(service: string): Promise<ServiceView | undefined> {
+    const leases = await this.#store.list(service)
+    return serviceView(service, leases.map(instanceView))
+  }
+
+  /** A page of services in order of their ids; `next` is the id to go on after. */
+  async page({ status, after = '', limit }: RosterFilter) {
+    const services: ServiceView[] = []
+    for (const id of await this.#store.services()) {
+      if (id <= after) continue
+      const instances = (await this.#store.list(id)).map(instanceView)
+      const view = serviceView(
+        id,
+        status ? instances.filter((one) => one.status === status) : instances
+      )
+      if (!view) continue
+      if (services.length === limit) return { services, next: services.at(-1)?.id }
+      services.push(view)
+    }
+    return { services, next: undefined }
+  }
+
+  /** Who sends no incarnation means whoever is there. */
+  async #keyOf({ service, instance, incarnation }: Member): Promise<LeaseKey | undefined> {
+    if (incarnation !== undefined) return { service, id: instance, incarnation }
+    return this.#store.get(service, instance)
+  }
+}
+
+function isSame(previous: object, entry: Entry): boolean {
+  return JSON.stringify(previous) === JSON.stringify(entry)
+}
+
+function instanceView({ id, incarnation, record, age, expiresIn, suspect }: Lease): InstanceView {
+  const now = Date.now()
+  return {
+    ...(record as Entry & { registered_at: string; last_updated: string }),
+    instance_id: id,
+    ...(incarnation === ANYONE ? {} : { incarnation }),
+    status: suspect ? 'suspect' : 'alive',
+    last_ping_at: new Date(now - age).toISOString(),
+    expires_at: new Date(now + expiresIn).toISOString()
+  }
+}
+
+function serviceView(id: string, instances: InstanceView[]): ServiceView | undefined {
+  const latest = instances.toSorted(byMerit)[0]
+  if (!latest) return undefined
+  const { instance_id: _, incarnation: __, ...fields } = latest
+  return { id, ...fields, instances }
+}
+
+function byMerit(one: InstanceView, other: InstanceView): number {
+  if (one.status !== other.status) return one.status === 'alive' ? -1 : 1
+  return one.registered_at < other.registered_at ? 1 : -1
+}
