@@ -9,10 +9,11 @@ import { ProbePathError } from './errors.ts'
 import { ProbeToken, selfProbe } from './self-probe.ts'
 import { ServiceReadiness } from './service-readiness.ts'
 import type { ChangeListener, ReadinessState, StateChange } from './state-machine.ts'
+import type { TimelineEntry } from './timeline.ts'
 import { trafficGate } from './traffic-gate.ts'
 
 export type { ChangeListener, CheckFunction, CheckOptions, CheckReport, Identity }
-export type { ReadinessState, StateChange }
+export type { ReadinessState, StateChange, TimelineEntry }
 
 export interface ReadinessOptions {
   /** Name of the service, a slug. @default the name in the nearest package.json */
@@ -65,6 +66,8 @@ export interface ReadinessReport extends Identity {
   checks: Record<string, CheckReport>
   /** What other plugins say of themselves: see `describe()`. */
   parts: Record<string, unknown>
+  /** What start-up consisted of, until the service was ready for the first time. */
+  timeline: TimelineEntry[]
 }
 
 export interface Readiness {
@@ -84,6 +87,16 @@ export interface Readiness {
   hold(name: string): Hold
   /** Where `probe` is `false`: says that the service answers. */
   declare(): void
+  /**
+   * Gives up for good: the state is `failed` at once, with `cause` and what was missing, and `onFailed` is done.
+   * What was announced is taken back. Without effect once failed or draining.
+   */
+  fail(cause: string): void
+  /**
+   * Puts something of the start-up on the timeline, under a name of its own; the function that is returned ends it.
+   * Without effect once the service was ready.
+   */
+  time(name: string): () => void
   /**
    * Announces the end: the state is `draining` at once, traffic is still served.
    * @returns when every `onDrain` step has ended or `withdrawTimeout` is over; never rejects
@@ -117,7 +130,7 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
     )
   }
   const readiness = new ServiceReadiness(createIdentity(options), options, app.log)
-  const { machine, life } = readiness
+  const { machine, life, timeline } = readiness
   const token = new ProbeToken()
   const paths = options.routes
 
@@ -126,13 +139,15 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
   if (paths) addProbeRoutes(app, paths, readiness)
   machine.on(({ state, previous, cause }) => {
     const level = state === 'failed' ? 'error' : state === 'unready' ? 'warn' : 'info'
-    app.log[level]({ state, previous }, `${state}: ${cause}`)
+    const first = state === 'ready' && previous === 'starting'
+    app.log[level]({ state, previous }, first ? timeline.complete() : `${state}: ${cause}`)
     if (state === 'failed' && options.onFailed === 'close') closeFailed()
   })
 
   app.addHook('onListen', async () => {
     // Closing during start-up can run this hook after onClose.
     if (life.signal.aborted) return
+    timeline.addPlugins(app.printPlugins())
     readiness.start()
     if (options.probe === false) readiness.probePassed()
     else void probe(options.probe)
@@ -153,11 +168,12 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
         timeout,
         token,
         signal: life.signal,
-        onFailure: (error) => readiness.probeFailed(error)
+        onFailure: (error) => readiness.probeFailed(error.message)
       })
       readiness.probePassed()
     } catch (error) {
-      if (error instanceof ProbePathError) readiness.giveUp(error)
+      // No later attempt will succeed: there is no use in waiting for the timeout.
+      if (error instanceof ProbePathError) readiness.fail(error.message)
     }
   }
 

@@ -177,9 +177,10 @@ async function settled<T>(
   const giveUp = new AbortController()
   try {
     return await new Promise<T>((resolve, reject) => {
+      // First of all: what is cleaned up may report an error, and somebody must be listening.
+      start(resolve, reject)
       if (signal.aborted) return reject(signal.reason)
       signal.addEventListener('abort', () => reject(signal.reason), { signal: giveUp.signal })
-      start(resolve, reject)
     })
   } finally {
     giveUp.abort()

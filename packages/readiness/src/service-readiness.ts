@@ -6,6 +6,7 @@ import type { Identity } from './identity.ts'
 import type { readOptions } from './options.ts'
 import { redact } from './redact.ts'
 import { type ChangeListener, type ReadinessState, StateMachine } from './state-machine.ts'
+import { Timeline } from './timeline.ts'
 
 type Withdrawal = (signal: AbortSignal) => unknown
 
@@ -25,6 +26,7 @@ export class ServiceReadiness implements Readiness {
   readonly machine: StateMachine
   /** Aborted when draining begins: nothing new is started or announced afterwards. */
   readonly life = new AbortController()
+  readonly timeline = new Timeline()
   readonly #options: ReturnType<typeof readOptions>
   readonly #log: Logger
   readonly #holds = new Set<string>()
@@ -76,8 +78,11 @@ export class ServiceReadiness implements Readiness {
     const blocker = `hold ${name}`
     this.#holds.add(name)
     this.machine.block(blocker, 'not released yet')
+    const end = this.time(blocker)
     const release = (): void => {
-      if (this.#holds.delete(name)) this.machine.unblock(blocker, `${blocker} was released`)
+      if (!this.#holds.delete(name)) return
+      end()
+      this.machine.unblock(blocker, `${blocker} was released`)
     }
     return { name, release, [Symbol.dispose]: release }
   }
@@ -87,6 +92,18 @@ export class ServiceReadiness implements Readiness {
       throw new OptionError('readiness: declare() is for those who set "probe" to false')
     }
     this.machine.unblock(DECLARATION, 'declared')
+  }
+
+  fail(cause: string): void {
+    const missing = Object.entries(this.machine.waitingFor).map(([name, why]) => `${name} (${why})`)
+    const waiting = missing.length > 0 ? `: waiting for ${missing.join(', ')}` : ''
+    this.life.abort()
+    this.machine.fail(redact(cause) + waiting)
+    if (this.machine.started) void this.drain()
+  }
+
+  time(name: string): () => void {
+    return this.timeline.time(name)
   }
 
   onDrain(name: string, withdraw: Withdrawal): void {
@@ -108,9 +125,14 @@ export class ServiceReadiness implements Readiness {
   /** From listening on: checks run, and the time to become ready counts. */
   start(): void {
     const { signal } = this.life
-    for (const check of Object.values(this.#checks)) void check.watch(signal)
+    this.time(SELF_PROBE)
+    this.probeFailed('no answer yet')
+    for (const [name, check] of Object.entries(this.#checks)) {
+      this.time(`check ${name}`)
+      void check.watch(signal)
+    }
     const { timeout } = this.#options
-    const timer = setTimeout(() => this.#fail(`not ready within ${timeout} ms`), timeout)
+    const timer = setTimeout(() => this.fail(`not ready within ${timeout} ms`), timeout)
     const settle: ChangeListener = () => {
       clearTimeout(timer)
       this.machine.off(settle)
@@ -118,18 +140,13 @@ export class ServiceReadiness implements Readiness {
     this.machine.on(settle)
   }
 
-  probeFailed(error: Error): void {
-    this.machine.block(SELF_PROBE, redact(error.message))
+  probeFailed(why: string): void {
+    this.machine.block(SELF_PROBE, redact(why))
   }
 
   probePassed(): void {
+    this.time(SELF_PROBE)()
     this.machine.unblock(SELF_PROBE, 'self-probe passed')
-  }
-
-  /** No later attempt will succeed: there is no use in waiting for the timeout. */
-  giveUp(error: Error): void {
-    this.probeFailed(error)
-    this.#fail(error.message)
   }
 
   report(): ReadinessReport {
@@ -142,7 +159,8 @@ export class ServiceReadiness implements Readiness {
       since: new Date(since).toISOString(),
       waitingFor,
       checks: Object.fromEntries(checks),
-      parts: Object.fromEntries([...this.#parts].map(([name, part]) => [name, part()]))
+      parts: Object.fromEntries([...this.#parts].map(([name, part]) => [name, part()])),
+      timeline: this.timeline.entries
     }
   }
 
@@ -156,16 +174,11 @@ export class ServiceReadiness implements Readiness {
       const passing = status === 'passing'
       if (passing) this.#log.info({ check: name }, `check ${name} passes`)
       else this.#log.warn({ check: name }, `check ${name} fails: ${error}`)
+      if (passing) this.time(blocker)()
       if (!options.critical) return
       if (passing) this.machine.unblock(blocker, `${blocker} passes`)
       else this.machine.block(blocker, error)
     })
-  }
-
-  #fail(cause: string): void {
-    const missing = Object.entries(this.machine.waitingFor).map(([name, why]) => `${name} (${why})`)
-    this.life.abort()
-    this.machine.fail(`${cause}: waiting for ${missing.join(', ')}`)
   }
 
   async #withdraw(cause: string): Promise<void> {

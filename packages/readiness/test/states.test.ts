@@ -197,3 +197,29 @@ describe('drain', () => {
     expect(aborted).toBe(true)
   })
 })
+
+describe('fail', () => {
+  it('gives up at once, for good, and says what was missing', async () => {
+    const app = await createService({ onFailed: 'stay' })
+    app.readiness.hold('model')
+    await listen(app)
+    app.readiness.fail('warm-up task model: no such file')
+    await expect(app.readiness.whenReady()).rejects.toThrow(
+      /warm-up task model: no such file: waiting for .*hold model/
+    )
+    const changes = changesOf(app)
+    app.readiness.fail('again')
+    expect(changes).toEqual([])
+  })
+
+  it('takes back what was announced', async () => {
+    const app = await createService({ onFailed: 'stay' })
+    let withdrawn = 0
+    app.readiness.onDrain('registry', () => void withdrawn++)
+    await listen(app)
+    await app.readiness.whenReady()
+    app.readiness.fail('the model is broken')
+    expect(app.readiness.cause).toBe('the model is broken')
+    expect(withdrawn).toBe(1)
+  })
+})
