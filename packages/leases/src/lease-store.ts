@@ -32,6 +32,16 @@ export type PutResult = 'join' | 'replace' | 'update' | 'same' | 'fenced'
 export type RenewResult = 'ok' | 'gone' | 'fenced'
 export type RemoveResult = 'left' | 'gone' | 'fenced'
 
+/** What `watch` tells: first all that is there, then each change. */
+export type LeaseEvent =
+  | { type: 'snapshot'; leases: LeaseEntry[] }
+  | {
+      /** `update`: the record, or whether it is suspect, has changed. `expire`: gone without having left. */
+      type: 'join' | 'replace' | 'update' | 'leave' | 'expire'
+      /** As it is now, or was last. */
+      lease: LeaseEntry
+    }
+
 /** Records that expire unless renewed. The TTL is the store's, in ms, counted by the store's clock. */
 export interface LeaseStore {
   readonly ttl: number
@@ -46,6 +56,15 @@ export interface LeaseStore {
   /** The leases of a service without their ages: costs next to nothing while nothing changed, at any size. */
   entries(service: string): Promise<LeaseEntry[]>
   services(): Promise<string[]>
+  /**
+   * A snapshot, then every change, without a gap: after an outage what changed meanwhile comes as events. Waits while
+   * the store is away; a consumer that falls 10,000 events behind gets a new snapshot. Ends with the signal or `close()`.
+   * @param service all services if omitted
+   */
+  watch(
+    service?: string,
+    options?: { signal?: AbortSignal | undefined }
+  ): AsyncGenerator<LeaseEvent>
   /** Calls `listener` whenever the store can be reached again; returns what ends that. */
   onReconnect(listener: () => void): () => void
   /** Ends connections and timers that the store made itself; leases stay. Never hangs. */

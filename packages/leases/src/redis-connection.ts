@@ -12,6 +12,8 @@ export interface ConnectionOptions {
   source: RedisSource
   /** ms for one attempt to connect and to get an answer. */
   timeout: number
+  /** ms that a command may block on the server on top of that. @default 0 */
+  block?: number
   onReady?: () => void
   onLost?: (cause: Error) => void
 }
@@ -80,12 +82,16 @@ function firstOutcome(client: RedisClient, timeout: number): Promise<void> {
   })
 }
 
-async function createClient({ source, timeout }: ConnectionOptions): Promise<RedisClient> {
+async function createClient({
+  source,
+  timeout,
+  block = 0
+}: ConnectionOptions): Promise<RedisClient> {
   const node = {
     connectTimeout: timeout,
-    commandTimeout: timeout,
+    commandTimeout: timeout + block,
     // A connection on which nothing comes back is dead, though TCP may not know it for a quarter of an hour.
-    socketTimeout: timeout,
+    socketTimeout: timeout + block,
     sentinelCommandTimeout: timeout,
     maxLoadingRetryTime: 200,
     autoResendUnfulfilledCommands: false,

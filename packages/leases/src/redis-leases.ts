@@ -1,25 +1,31 @@
 import { StoreRefusedError, StoreUnavailableError } from './errors.ts'
-import {
-  aged,
-  checkKey,
-  decodeLease,
-  encodeRecord,
-  memberOf,
-  type StoredLease
-} from './lease-record.ts'
-import type { Lease, LeaseEntry, LeaseKey, LeaseRecord, LeaseStore } from './lease-store.ts'
+import { aged, checkKey, decodeLease, encodeRecord, memberOf } from './lease-record.ts'
+import type {
+  Lease,
+  LeaseEntry,
+  LeaseEvent,
+  LeaseKey,
+  LeaseRecord,
+  LeaseStore
+} from './lease-store.ts'
 import type { PutOptions, PutResult, RemoveResult, RenewResult } from './lease-store.ts'
+import { entry, LeaseView, type ViewedLease } from './lease-view.ts'
 import { readRedisOptions, type RedisLeaseOptions } from './options.ts'
 import { Outages } from './outages.ts'
 import { type RedisClient, RedisConnection, redacted } from './redis-connection.ts'
-import { RedisRegistry, type Revision } from './redis-registry.ts'
+import { isLoss, RedisRegistry, type Revision } from './redis-registry.ts'
+import { LONGEST_BLOCK, RedisTail } from './redis-tail.ts'
 import { leaseScripts } from './scripts.ts'
+import { type LeaseChange, Watchers } from './watchers.ts'
 import { within } from './within.ts'
 
 const KEEP_EVERY = 3_600_000
 
-interface View extends Revision {
-  leases: StoredLease[]
+/** What was read of a service, and where the registry stood. */
+interface Reading extends Revision {
+  leases: ViewedLease[]
+  /** By our clock, ms: until what was lost is given up, or -Infinity once the connection was lost. */
+  validUntil: number
 }
 
 /** Leases on Redis ≥ 6.2 or Valkey: standalone, Sentinel or Cluster. Connects when first used. */
@@ -34,7 +40,11 @@ export class RedisLeases implements LeaseStore {
   readonly #connection: RedisConnection
   readonly #outages: Outages
   readonly #listeners = new Set<() => void>()
-  readonly #views = new Map<string, View>()
+  readonly #readings = new Map<string, Reading>()
+  /** What was read, so that what the registry loses is kept for a while. */
+  readonly #view: LeaseView
+  readonly #watchers: Watchers
+  #tail: RedisTail | undefined
   #keptAt = -Infinity
   #saidMalformed = false
 
@@ -47,12 +57,25 @@ export class RedisLeases implements LeaseStore {
     this.#connection = new RedisConnection({
       source: this.#options.redis,
       timeout: this.#options.timeout,
-      // After a failover the line of revisions may have gone back and come forward differently.
-      onLost: () => this.#views.clear(),
+      onLost: () => {
+        // After a failover the line of revisions may have gone back and come forward differently.
+        for (const reading of this.#readings.values()) reading.validUntil = -Infinity
+      },
       onReady: () => {
         for (const listener of this.#listeners) listener()
       }
     })
+    this.#view = this.#createView(() => {})
+    this.#watchers = new Watchers(
+      (service) => this.#tail?.list(service),
+      () => {
+        this.#tail = this.#follow()
+      },
+      () => {
+        this.#tail?.close()
+        this.#tail = undefined
+      }
+    )
   }
 
   async put(
@@ -84,7 +107,7 @@ export class RedisLeases implements LeaseStore {
     return this.#run('read', async (client) => {
       const { now } = await this.#registry.sweep(client)
       const value = await this.#registry.value(client, service, id)
-      const lease = value === null ? undefined : this.#decode(service, id, value)
+      const lease = value === null ? undefined : decodeLease(service, id, value)
       if (!lease) return undefined
       const [deadline] = await this.#registry.deadlines(client, [lease])
       return deadline === undefined ? undefined : aged(lease, deadline, now)
@@ -96,7 +119,8 @@ export class RedisLeases implements LeaseStore {
     return this.#run('read', async (client) => {
       for (let attempt = 1; ; attempt++) {
         const { leases, now } = await this.#read(client, service)
-        const deadlines = await this.#registry.deadlines(client, leases)
+        const found = await this.#registry.deadlines(client, leases)
+        const deadlines = found.map((deadline, at) => (leases[at]?.lostUntil ? now : deadline))
         // One without a deadline went, or was replaced, between the two reads: a replaced one must not be missed.
         if (attempt === 1 && deadlines.includes(undefined)) continue
         return leases.flatMap((lease, at) => {
@@ -112,7 +136,10 @@ export class RedisLeases implements LeaseStore {
     return this.#run('read', async (client) => {
       const { leases, suspects } = await this.#read(client, service)
       if (suspects.size === 0) return [...leases]
-      return leases.map((lease) => ({ ...lease, suspect: suspects.has(memberOf(lease)) }))
+      return leases.map((lease) => ({
+        ...entry(lease),
+        suspect: lease.suspect || suspects.has(memberOf(lease))
+      }))
     })
   }
 
@@ -123,6 +150,14 @@ export class RedisLeases implements LeaseStore {
     })
   }
 
+  watch(
+    service?: string,
+    { signal }: { signal?: AbortSignal | undefined } = {}
+  ): AsyncGenerator<LeaseEvent> {
+    if (service !== undefined) checkKey({ service, id: '-', incarnation: '-' })
+    return this.#watchers.watch(service, signal)
+  }
+
   onReconnect(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)
@@ -130,6 +165,8 @@ export class RedisLeases implements LeaseStore {
 
   async close(): Promise<void> {
     this.#listeners.clear()
+    this.#watchers.end()
+    this.#tail?.close()
     this.#connection.close()
   }
 
@@ -137,27 +174,47 @@ export class RedisLeases implements LeaseStore {
   async #read(client: RedisClient, service: string) {
     const at = await this.#registry.sweep(client, service)
     const { now, suspects } = at
-    const known = this.#views.get(service)
-    if (known?.epoch === at.epoch && known.seq === at.seq)
+    const known = this.#readings.get(service)
+    const valid = known && performance.now() < known.validUntil
+    if (valid && known.epoch === at.epoch && known.seq === at.seq) {
       return { leases: known.leases, now, suspects }
-    if (at.size === 0) {
-      this.#views.delete(service)
-      return { leases: [], now, suspects }
     }
     const { values, epoch, seq } = await this.#registry.values(client, service, at)
-    const leases = values.flatMap(([id, value]) => this.#decode(service, id, value) ?? [])
-    this.#views.set(service, { epoch, seq, leases })
+    const lost = known && isLoss(known, { epoch, seq })
+    const lostUntil = lost ? performance.now() + this.#options.grace : undefined
+    this.#view.reset(service, values, seq, lostUntil)
+    this.#view.dropLost()
+    const leases = this.#view.list(service)
+    const validUntil = leases.reduce(
+      (least, { lostUntil = Infinity }) => Math.min(least, lostUntil),
+      Infinity
+    )
+    this.#readings.set(service, { epoch, seq, leases, validUntil })
+    if (leases.length === 0) this.#readings.delete(service)
     return { leases, now, suspects }
   }
 
-  #decode(service: string, id: string, value: string): StoredLease | undefined {
-    const lease = decodeLease(service, id, value)
-    if (!lease && !this.#saidMalformed) {
+  #createView(emit: (change: LeaseChange) => void): LeaseView {
+    return new LeaseView(emit, (service, id) => {
+      if (this.#saidMalformed) return
       this.#saidMalformed = true
       const where = `${JSON.stringify(id)} in ${this.#registry.hash(service)}`
       this.#options.logger.warn(`Passed over what is no lease: ${where} (said once)`)
-    }
-    return lease
+    })
+  }
+
+  #follow(): RedisTail {
+    const { redis, timeout, grace } = this.#options
+    return new RedisTail({
+      registry: this.#registry,
+      view: this.#createView((change) => this.#watchers.emit(change)),
+      run: (operation) => this.#run('read', operation),
+      connection: new RedisConnection({ source: redis, timeout, block: LONGEST_BLOCK }),
+      grace,
+      onRead: () => this.#watchers.wake(),
+      onSuccess: () => this.#outages.over('watch'),
+      onFailure: (error) => this.#outages.failed('watch', asStoreError(error))
+    })
   }
 
   async #run<T>(

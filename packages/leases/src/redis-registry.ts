@@ -30,6 +30,11 @@ export interface Revision {
   seq: number
 }
 
+/** Whether a registry that was at `before` and is at `now` has lost what it had. */
+export function isLoss(before: Revision, now: Revision): boolean {
+  return before.epoch !== '' && (now.epoch !== before.epoch || now.seq < before.seq)
+}
+
 export interface Sweep extends Revision {
   /** ms of the server's clock. */
   now: number

@@ -1,16 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import { eventually } from '@muster/testkit'
-import { afterEach, describe, expect, it } from 'vitest'
-import type { LeaseKey, LeaseOptions, LeaseStore } from '@muster/leases'
+import { afterAll, describe, expect, it } from 'vitest'
+import type { LeaseEntry, LeaseEvent, LeaseKey, LeaseOptions, LeaseStore } from '@muster/leases'
 
 export type CreateStore = (options: LeaseOptions & { namespace: string }) => LeaseStore
 
 /** What every store promises, whatever it keeps its leases in. */
 export function leaseStoreContract(name: string, create: CreateStore): void {
-  describe(`${name}: contract of a lease store`, () => {
+  describe.concurrent(`${name}: contract of a lease store`, () => {
+    // Tests run side by side: none may close another's store.
     const open: LeaseStore[] = []
-    afterEach(async () => {
-      await Promise.all(open.splice(0).map((store) => store.close()))
+    afterAll(async () => {
+      await Promise.all(open.map((store) => store.close()))
     })
 
     function store({ namespace, ...options }: Partial<LeaseOptions> = {}): LeaseStore {
@@ -20,6 +21,28 @@ export function leaseStoreContract(name: string, create: CreateStore): void {
     }
     function key(id: string, incarnation = 'one'): LeaseKey {
       return { service: 'billing', id, incarnation }
+    }
+    interface Watched {
+      events: LeaseEvent[]
+      ended: Promise<void>
+      until(condition: (events: LeaseEvent[]) => boolean, deadline?: number): Promise<void>
+    }
+    function watch(of: LeaseStore, service?: string, signal?: AbortSignal): Watched {
+      const events: LeaseEvent[] = []
+      const ended = (async () => {
+        for await (const event of of.watch(service, { signal })) events.push(event)
+      })()
+      return {
+        events,
+        ended,
+        until: (condition, deadline = 5_000) =>
+          eventually(
+            () => {
+              if (!condition(events)) throw new Error(`not yet: ${JSON.stringify(events)}`)
+            },
+            { deadline }
+          )
+      }
     }
     async function ids(of: LeaseStore, service = 'billing'): Promise<string[]> {
       return (await of.list(service)).map(({ id }) => id).sort()
@@ -113,7 +136,7 @@ export function leaseStoreContract(name: string, create: CreateStore): void {
         expect(await ids(leases)).toEqual(['a'])
       })
 
-      it('racing with a renewal 1,000 times leaves nothing behind', async () => {
+      it.sequential('racing with a renewal 1,000 times leaves nothing behind', async () => {
         const leases = store()
         for (let round = 0; round < 1_000; round++) {
           const racer = key(`racer-${round}`)
@@ -183,7 +206,7 @@ export function leaseStoreContract(name: string, create: CreateStore): void {
         expect(await ids(leases)).toEqual(['a'])
       })
 
-      it('counts by the clock of the store: a wrong clock of this process makes no difference', async () => {
+      it.sequential('counts by the clock of the store: a wrong clock of this process makes no difference', async () => {
         const leases = store({ ttl: 5_000 })
         const now = Date.now
         try {
@@ -228,6 +251,104 @@ export function leaseStoreContract(name: string, create: CreateStore): void {
         const leases = store({ ttl: 300, grace: 300, expiryShare: 0 })
         await Promise.all(many.map((one) => leases.put(one, {})))
         await eventually(async () => expect(await leases.list('billing')).toEqual([]))
+      })
+    })
+
+    describe('watch', () => {
+      it('tells what is there, then each change as it comes', async () => {
+        const namespace = randomUUID()
+        const [leases, writer] = [store({ namespace }), store({ namespace })]
+        await writer.put(key('a'), { load: 1 })
+        const watched = watch(leases, 'billing')
+        await watched.until((events) => events.length === 1)
+        await writer.put(key('b'), {})
+        await writer.put({ service: 'audit', id: 'z', incarnation: 'one' }, {})
+        await writer.put(key('b'), { load: 2 })
+        await writer.put(key('b'), { load: 2 })
+        await writer.put(key('b', 'two'), {})
+        await writer.renew(key('a'))
+        await writer.remove(key('a'))
+        await watched.until((events) => events.length === 5)
+        expect(watched.events).toMatchObject([
+          { type: 'snapshot', leases: [{ id: 'a', record: { load: 1 } }] },
+          { type: 'join', lease: { id: 'b', record: {} } },
+          { type: 'update', lease: { id: 'b', record: { load: 2 } } },
+          { type: 'replace', lease: { id: 'b', incarnation: 'two' } },
+          { type: 'leave', lease: { id: 'a', incarnation: 'one' } }
+        ])
+      })
+
+      it('watches all services when none is named', async () => {
+        const leases = store()
+        const watched = watch(leases)
+        await watched.until((events) => events.length === 1)
+        await leases.put(key('a'), {})
+        await leases.put({ service: 'audit', id: 'z', incarnation: 'one' }, {})
+        await watched.until((events) => events.length === 3)
+        expect(watched.events).toMatchObject([
+          { type: 'snapshot', leases: [] },
+          { type: 'join', lease: { service: 'billing' } },
+          { type: 'join', lease: { service: 'audit' } }
+        ])
+      })
+
+      it('sees a crash soon after the deadline, though nobody else looks', async () => {
+        const namespace = randomUUID()
+        const [leases, crashing] = [store({ namespace }), store({ namespace, ttl: 500 })]
+        const watched = watch(leases, 'billing')
+        await watched.until((events) => events.length === 1)
+        const started = performance.now()
+        await crashing.put(key('a'), {})
+        await watched.until((events) => events.some(({ type }) => type === 'expire'), 2_000)
+        expect(performance.now() - started).toBeGreaterThanOrEqual(490)
+        expect(performance.now() - started).toBeLessThan(1_000)
+      })
+
+      it('tells when a lease becomes suspect, and when it is not any more', async () => {
+        const leases = store({ ttl: 2_000, grace: 60_000, expiryShare: 0 })
+        await leases.put(key('a'), {})
+        await leases.put(key('b'), {})
+        const watched = watch(leases, 'billing')
+        // One may go at once, however small the share.
+        await watched.until((events) => events.length === 3, 3_000)
+        expect(watched.events.slice(1)).toMatchObject([{ type: 'expire' }, { type: 'update' }])
+        const [, , last] = watched.events
+        expect(last).toMatchObject({ lease: { suspect: true } })
+        const left = (await leases.list('billing'))[0] as LeaseKey
+        await leases.renew(left)
+        await watched.until((events) => events.length === 4, 3_000)
+        expect(watched.events[3]).toMatchObject({ type: 'update', lease: { suspect: false } })
+      })
+
+      it('ends with its signal, and with the store', async () => {
+        const leases = store()
+        const abort = new AbortController()
+        const [one, two] = [watch(leases, 'billing', abort.signal), watch(leases, 'billing')]
+        await Promise.all([one, two].map((some) => some.until((events) => events.length === 1)))
+        abort.abort()
+        await one.ended
+        await leases.put(key('a'), {})
+        await two.until((events) => events.length === 2)
+        expect(one.events).toHaveLength(1)
+        await leases.close()
+        await two.ended
+      })
+
+      it.sequential('500 watchers, coming at any time, end up with what is there', async () => {
+        const namespace = randomUUID()
+        const [leases, writer] = [store({ namespace }), store({ namespace })]
+        const watchers: Watched[] = []
+        for (let at = 0; at < 500; at++) {
+          watchers.push(watch(leases, 'billing'))
+          const some = key(`i${at % 20}`, `${at % 3}`)
+          if (at % 7 === 0) await writer.remove(some)
+          else await writer.put(some, { at })
+        }
+        const expected = (await leases.list('billing')).map(shown).sort()
+        for (const watched of watchers) {
+          await watched.until((events) => replay(events).join() === expected.join())
+        }
+        expect(expected.length).toBeGreaterThan(10)
       })
     })
 
@@ -288,4 +409,24 @@ export function leaseStoreContract(name: string, create: CreateStore): void {
       expect(outcomes).toHaveLength(2)
     })
   })
+}
+
+function shown({ id, incarnation, record }: LeaseEntry): string {
+  return `${id}#${incarnation} ${JSON.stringify(record)}`
+}
+
+/** What somebody knows who has seen these events. */
+export function replay(events: LeaseEvent[]): string[] {
+  const known = new Map<string, LeaseEntry>()
+  for (const event of events) {
+    if (event.type === 'snapshot') {
+      known.clear()
+      for (const lease of event.leases) known.set(lease.id, lease)
+    } else if (event.type === 'leave' || event.type === 'expire') {
+      known.delete(event.lease.id)
+    } else {
+      known.set(event.lease.id, event.lease)
+    }
+  }
+  return [...known.values()].map(shown).sort()
 }

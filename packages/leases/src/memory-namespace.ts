@@ -1,0 +1,104 @@
+import { memberOf, type StoredLease } from './lease-record.ts'
+import type { PutResult } from './lease-store.ts'
+import type { LeaseChange } from './watchers.ts'
+
+export interface MemoryLease extends StoredLease {
+  readonly json: string
+  readonly deadline: number
+}
+
+interface Preservation {
+  ttl: number
+  grace: number
+  expiryShare: number
+}
+
+/** The leases of one namespace: what the Lua scripts do on Redis, in memory. */
+export class MemoryNamespace {
+  readonly #services = new Map<string, Map<string, MemoryLease>>()
+  readonly #listeners = new Set<(change: LeaseChange) => void>()
+  #window = { opened: -Infinity, total: 0, removed: 0 }
+
+  get services(): string[] {
+    return [...this.#services.keys()].sort()
+  }
+
+  find(service: string, id: string): MemoryLease | undefined {
+    return this.#services.get(service)?.get(id)
+  }
+
+  list(service?: string): MemoryLease[] {
+    const of = service === undefined ? this.services : [service]
+    return of.flatMap((name) => [...(this.#services.get(name)?.values() ?? [])])
+  }
+
+  onChange(listener: (change: LeaseChange) => void): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  set(lease: MemoryLease): Exclude<PutResult, 'fenced'> {
+    const before = this.find(lease.service, lease.id)
+    const instances = this.#services.get(lease.service) ?? new Map<string, MemoryLease>()
+    this.#services.set(lease.service, instances.set(lease.id, lease))
+    const result = difference(before, lease)
+    if (result !== 'same') this.#emit({ type: result, lease })
+    else if (before?.suspect !== lease.suspect) this.#emit({ type: 'update', lease })
+    return result
+  }
+
+  delete(lease: MemoryLease, type: 'leave' | 'expire'): void {
+    const instances = this.#services.get(lease.service)
+    instances?.delete(lease.id)
+    if (instances?.size === 0) this.#services.delete(lease.service)
+    this.#emit({ type, lease })
+  }
+
+  /** Removes what is over its deadline, as far as self-preservation lets it; the rest becomes suspect. */
+  sweep(now: number, { ttl, grace, expiryShare }: Preservation): void {
+    const all = this.list()
+    const dead = all.filter(({ deadline }) => deadline <= now).sort(byDeadline)
+    if (dead.length === 0) return
+    if (now - this.#window.opened >= ttl) {
+      this.#window = { opened: now, total: all.length, removed: 0 }
+    }
+    const most = Math.max(1, Math.floor(this.#window.total * expiryShare))
+    for (const lease of dead) {
+      const overdue = lease.deadline + grace <= now
+      if (overdue || this.#window.removed < most) {
+        if (!overdue) this.#window.removed++
+        this.delete(lease, 'expire')
+      } else if (!lease.suspect) {
+        this.set({ ...lease, suspect: true })
+      }
+    }
+  }
+
+  /** When a sweep has something to do next; Infinity for never. */
+  nextDeadline({ ttl, grace }: Preservation): number {
+    let next = Infinity
+    for (const instances of this.#services.values()) {
+      for (const { suspect, deadline } of instances.values()) {
+        const due = suspect ? Math.min(this.#window.opened + ttl, deadline + grace) : deadline
+        next = Math.min(next, due)
+      }
+    }
+    return next
+  }
+
+  #emit({ type, lease }: { type: LeaseChange['type']; lease: MemoryLease }): void {
+    const { service, id, incarnation, record, suspect } = lease
+    const change = { type, lease: { service, id, incarnation, record, suspect } }
+    for (const listener of this.#listeners) listener(change)
+  }
+}
+
+function difference(before: MemoryLease | undefined, now: MemoryLease) {
+  if (!before) return 'join'
+  if (before.incarnation !== now.incarnation) return 'replace'
+  return before.json === now.json && before.ttl === now.ttl ? 'same' : 'update'
+}
+
+function byDeadline(one: MemoryLease, other: MemoryLease): number {
+  return one.deadline - other.deadline || (memberOf(one) < memberOf(other) ? -1 : 1)
+}

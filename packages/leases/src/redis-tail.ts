@@ -1,0 +1,157 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import type { LeaseEntry } from './lease-store.ts'
+import { entry, type LeaseView, type StreamEvent } from './lease-view.ts'
+import type { RedisClient, RedisConnection } from './redis-connection.ts'
+import { isLoss, type RedisRegistry, type Revision } from './redis-registry.ts'
+
+/** ms that a read of the stream waits at most. */
+export const LONGEST_BLOCK = 5_000
+/** A suspect that is renewed makes no event: while there are any, they are looked at this often, in ms. */
+const SUSPECTS_EVERY = 1_000
+const RETRY_AFTER = 200
+/** An outage of the server is told by the store's own operations: this many failures in a row are something else. */
+const FAILURES_TO_TELL = 10
+const EVENTS_AT_ONCE = 1_000
+
+interface TailOptions {
+  registry: RedisRegistry
+  view: LeaseView
+  /** Runs what must not wait behind a blocking read. */
+  run: <T>(operation: (client: RedisClient) => Promise<T>) => Promise<T>
+  /** On which reads of the stream block; closed with the tail. */
+  connection: RedisConnection
+  /** ms that what the registry lost is kept as suspect. */
+  grace: number
+  /** The view shows all that is there. */
+  onRead: () => void
+  onSuccess: () => void
+  onFailure: (error: unknown) => void
+}
+
+/** Keeps a view of a namespace up to date: reads all of it, then follows its stream of changes. */
+export class RedisTail {
+  readonly #options: TailOptions
+  readonly #life = new AbortController()
+  /** Where the view stands, as long as nothing was missed. */
+  #at: Revision | undefined
+  #known = false
+  #last: Revision = { epoch: '', seq: 0 }
+  #sweepAt = 0
+  #suspects = false
+
+  constructor(options: TailOptions) {
+    this.#options = options
+    void this.#follow()
+  }
+
+  /** What is there, undefined as long as that is not known. */
+  list(service?: string): LeaseEntry[] | undefined {
+    return this.#known ? this.#options.view.list(service).map(entry) : undefined
+  }
+
+  close(): void {
+    this.#life.abort()
+    this.#options.connection.close()
+  }
+
+  /** Never rejects. */
+  async #follow(): Promise<void> {
+    const { connection, onSuccess, onFailure } = this.#options
+    const { signal } = this.#life
+    let failures = 0
+    while (!signal.aborted) {
+      try {
+        this.#at ??= await this.#readAll()
+        const client = await connection.ready()
+        await this.#pull(client, this.#at, this.#sweepAt - performance.now())
+        if (performance.now() >= this.#sweepAt && this.#at) await this.#sweep(client, this.#at)
+        failures = 0
+        onSuccess()
+      } catch (error) {
+        this.#at = undefined
+        if (signal.aborted) return
+        if (++failures === FAILURES_TO_TELL) onFailure(error)
+        await pause(RETRY_AFTER, undefined, { signal }).catch(() => {})
+      }
+    }
+  }
+
+  async #readAll(): Promise<Revision> {
+    const { registry, run, view, grace, onRead } = this.#options
+    const { epoch, seq } = await run((client) => registry.sweep(client))
+    const lostUntil = isLoss(this.#last, { epoch, seq }) ? performance.now() + grace : undefined
+    const there = await run((client) => registry.services(client))
+    const read = async (service: string): Promise<void> => {
+      const { size } = await run((client) => registry.sweep(client, service))
+      const found = await run((client) => registry.values(client, service, { epoch, seq, size }))
+      view.reset(service, found.values, found.seq, lostUntil)
+    }
+    await Promise.all([...new Set([...there, ...view.services])].map(read))
+    this.#last = { epoch, seq }
+    this.#sweepAt = 0
+    this.#known = true
+    onRead()
+    return { epoch, seq }
+  }
+
+  /** Reads the next changes, waiting up to `wait` ms for the first. */
+  async #pull(client: RedisClient, at: Revision, wait: number): Promise<void> {
+    const { view, registry } = this.#options
+    const block = Math.ceil(Math.min(Math.max(wait, 1), LONGEST_BLOCK))
+    const reply = await client.xread(
+      'COUNT',
+      EVENTS_AT_ONCE,
+      'BLOCK',
+      block,
+      'STREAMS',
+      registry.events,
+      `${at.seq}-0`
+    )
+    for (const [id, fields] of reply?.[0]?.[1] ?? []) {
+      const event = streamEvent(id, fields)
+      // Trimmed before it was read, or of a version to come: only what is stored can tell.
+      if (event.seq !== at.seq + 1 || !view.apply(event)) return this.#miss()
+      at.seq = event.seq
+      this.#last = { ...at }
+      this.#sweepAt = Math.min(this.#sweepAt, performance.now() + ttlOf(event))
+    }
+  }
+
+  /** Looks for what makes no event: deadlines, and a registry that lost its data. */
+  async #sweep(client: RedisClient, at: Revision): Promise<void> {
+    const { registry, run, view } = this.#options
+    const found = await run((other) => registry.sweep(other))
+    if (at.epoch === '') at.epoch = found.epoch
+    if (isLoss(at, found)) return this.#miss()
+    if (found.seq > at.seq) await this.#pull(client, at, 0)
+    if (found.seq > at.seq) return this.#miss()
+    if (this.#suspects || found.suspects.size > 0) view.markSuspects(found.suspects)
+    this.#suspects = found.suspects.size > 0
+    view.dropLost()
+    const wait = found.wait < 0 ? LONGEST_BLOCK : found.wait + 1
+    const most = this.#suspects ? SUSPECTS_EVERY : LONGEST_BLOCK
+    this.#sweepAt = performance.now() + Math.min(wait, most)
+  }
+
+  #miss(): void {
+    this.#at = undefined
+  }
+}
+
+function streamEvent(id: string, fields: string[]): StreamEvent {
+  const field = (name: string): string => {
+    const at = fields.findIndex((other, index) => index % 2 === 0 && other === name)
+    return at < 0 ? '' : (fields[at + 1] as string)
+  }
+  return {
+    seq: Number(id.split('-')[0]),
+    op: field('op'),
+    service: field('service'),
+    id: field('id'),
+    value: field('value')
+  }
+}
+
+function ttlOf({ value }: StreamEvent): number {
+  return Number(/^\S+ (\d+)\n/.exec(value)?.[1] ?? Infinity)
+}
