@@ -60,7 +60,9 @@ function refuse(file, cwd) {
     .flatMap((line, i) => (line.endsWith('// wrong') ? [i + 1] : []))
   const flags = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023']
   const { stdout } = spawnSync('npx', ['tsc', ...flags, file], { cwd, encoding: 'utf8' })
-  const found = [...stdout.matchAll(/^[^(\n]+\((\d+),\d+\): error/gm)].map((match) => Number(match[1]))
-  if (String(wrong) === String(found)) return
-  throw new Error(`type errors expected on lines ${wrong}, found on ${found}:\n${stdout}`)
+  const found = [...stdout.matchAll(/^[^(\n]+\((\d+),\d+\): error/gm)].map((match) =>
+    Number(match[1])
+  )
+  if (wrong.join() === found.join()) return
+  throw new Error(`type errors expected on lines ${wrong.join()}, found on ${found.join()}:\n${stdout}`)
 }

@@ -22,4 +22,4 @@ async function main() {
   console.log('used by require')
 }
 
-main()
+void main()

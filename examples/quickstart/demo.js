@@ -34,7 +34,9 @@ async function registered(fleet) {
 
 async function demo() {
   const { REDIS_URL } = process.env
-  console.log(`An orchestrator and three services as processes of their own, ${REDIS_URL ? 'on Redis' : 'without Redis'}.\n`)
+  console.log(
+    `An orchestrator and three services as processes of their own, ${REDIS_URL ? 'on Redis' : 'without Redis'}.\n`
+  )
   const fleet = await startFleet({ ttl: TTL, onEvent: (who, { what }) => say(who, what) })
   const [first, second, third] = fleet.services
   let { orchestrator } = fleet
@@ -58,35 +60,42 @@ async function demo() {
     say('you', `GET /services: ${(await registered(fleet)).sort().join(', ')}`)
   })
   if (REDIS_URL) {
-    await step('they see each other in Redis', () => until(async () => (await present(first)) && present(second)))
+    await step('they see each other in Redis', () =>
+      until(async () => (await present(first)) && present(second))
+    )
   }
 
   const url = await urlOf(first)
-  await step('SIGTERM with work in flight: it leaves the registry while it still listens', async () => {
-    say('you', `POST ${url}/work, then SIGTERM to ${first.name}`)
-    first.work = fetch(`${url}/work`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ steps: 600, padding: 'x'.repeat(10_000) })
-    }).then(async (response) => ({ status: response.status, ...(await response.json()) }))
-    await pause(200)
-    first.child.kill('SIGTERM')
-    await until(async () => !(await isThere(first)))
-    const { status } = await fetch(`${url}/livez`)
-    if (status !== 200) throw new Error(`it left, but /livez answered ${status}`)
-    say('you', `${first.name} has left the registry, and still answers: GET /livez ${status}`)
-  })
+  await step(
+    'SIGTERM with work in flight: it leaves the registry while it still listens',
+    async () => {
+      say('you', `POST ${url}/work, then SIGTERM to ${first.name}`)
+      first.work = fetch(`${url}/work`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ steps: 600, padding: 'x'.repeat(10_000) })
+      }).then(async (response) => ({ status: response.status, ...(await response.json()) }))
+      await pause(200)
+      first.child.kill('SIGTERM')
+      await until(async () => !(await isThere(first)))
+      const { status } = await fetch(`${url}/livez`)
+      if (status !== 200) throw new Error(`it left, but /livez answered ${status}`)
+      say('you', `${first.name} has left the registry, and still answers: GET /livez ${status}`)
+    }
+  )
   await step('its request ends with 503 MUSTER_ERR_SHUTDOWN', async () => {
     const { status, code, retryable } = await first.work
     say('you', `POST /work: ${status} ${code}, retryable: ${retryable}`)
-    if (status !== 503 || code !== 'MUSTER_ERR_SHUTDOWN') throw new Error(`it was ${status} ${code}`)
+    if (status !== 503 || code !== 'MUSTER_ERR_SHUTDOWN')
+      throw new Error(`it was ${status} ${code}`)
   })
   await step('it exits with code 0', async () => {
     const { code, signal } = await first.exited
     say(first.name, `exited with ${signal ?? `code ${code}`}`)
     if (code !== 0) throw new Error(`it was ${signal ?? code}`)
   })
-  if (REDIS_URL) await step('it is gone from Redis', () => until(async () => !(await present(first))))
+  if (REDIS_URL)
+    await step('it is gone from Redis', () => until(async () => !(await present(first))))
 
   await step('SIGKILL: it expires', async () => {
     say('you', `SIGKILL to ${second.name}`)
@@ -96,15 +105,19 @@ async function demo() {
     if (REDIS_URL) await until(async () => !(await present(second)))
   })
 
-  await step('the orchestrator starts again, empty: the third comes back by itself', async () => {
-    say('you', 'the orchestrator is killed and started again, empty')
-    orchestrator.child.kill('SIGKILL')
-    await orchestrator.exited
-    orchestrator = await fleet.startOrchestrator()
-    if (await isThere(third)) throw new Error('the registry was not empty')
-    await until(() => isThere(third))
-    say('you', `${third.name} is back`)
-  }, 15_000)
+  await step(
+    'the orchestrator starts again, empty: the third comes back by itself',
+    async () => {
+      say('you', 'the orchestrator is killed and started again, empty')
+      orchestrator.child.kill('SIGKILL')
+      await orchestrator.exited
+      orchestrator = await fleet.startOrchestrator()
+      if (await isThere(third)) throw new Error('the registry was not empty')
+      await until(() => isThere(third))
+      say('you', `${third.name} is back`)
+    },
+    15_000
+  )
 
   await step('the rest ends with code 0', async () => {
     third.child.kill('SIGTERM')
@@ -118,7 +131,9 @@ async function demo() {
 try {
   await demo()
   const seconds = ((performance.now() - start) / 1_000).toFixed(1)
-  console.log(`\nAll of it happened, in ${seconds} s:\n${done.map((name) => `  ✓ ${name}`).join('\n')}`)
+  console.log(
+    `\nAll of it happened, in ${seconds} s:\n${done.map((name) => `  ✓ ${name}`).join('\n')}`
+  )
   process.exit(0)
 } catch (error) {
   console.error(`\nThis did not happen: ${current}: ${error.message}`)

@@ -15,7 +15,12 @@ const NAMES = ['billing', 'catalog', 'search']
 export async function startFleet({ ttl, onEvent }) {
   const port = await freePort()
   const registry = `http://127.0.0.1:${port}/services`
-  const env = { ...process.env, TTL: String(ttl), ORCHESTRATOR: `${registry}/$register`, PORT: String(port) }
+  const env = {
+    ...process.env,
+    TTL: String(ttl),
+    ORCHESTRATOR: `${registry}/$register`,
+    PORT: String(port)
+  }
 
   async function startOrchestrator() {
     // A namespace of its own: an orchestrator that starts anew starts empty, on Redis too.
@@ -26,7 +31,9 @@ export async function startFleet({ ttl, onEvent }) {
   }
 
   function start(name, script, extra) {
-    const child = fork(fileURLToPath(new URL(script, import.meta.url)), { env: { ...env, ...extra } })
+    const child = fork(fileURLToPath(new URL(script, import.meta.url)), {
+      env: { ...env, ...extra }
+    })
     const events = []
     child.on('message', (event) => {
       events.push(event)

@@ -8,10 +8,12 @@ export function follow(app) {
   app.readiness.on('change', ({ state, cause }) => {
     if (state === 'ready') tell('probed: it answers on every address it is bound to')
     const ms = Math.round(performance.now())
-    tell(state === 'ready' ? `ready in ${ms} ms from the start of the process` : `${state}: ${cause}`)
+    tell(
+      state === 'ready' ? `ready in ${ms} ms from the start of the process` : `${state}: ${cause}`
+    )
   })
   app.registration.on('change', ({ state }) => {
-    tell(state)
+    if (state !== 'registering') tell(state)
     if (state === 'registered') void tellFirstPing()
   })
 

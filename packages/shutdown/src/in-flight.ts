@@ -5,6 +5,7 @@ import type {
   RawReplyDefaultExpression
 } from 'fastify'
 import type { Socket } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 
 type Response = RawReplyDefaultExpression
 
@@ -16,10 +17,12 @@ export interface Cut {
   age: number
 }
 
+const POLL_INTERVAL = 10
+
 /** The requests being answered and the connections they came on. */
 export class InFlight {
   readonly #replies = new Map<Response, FastifyReply>()
-  readonly #sockets = new Set<Socket>()
+  readonly #connections = new Set<Socket>()
   readonly #forget: (this: Response) => void
   #lastReplies = false
 
@@ -47,10 +50,10 @@ export class InFlight {
     done()
   }
 
-  /** A listener for the server's `connection`. */
+  /** A listener for the `connection` of the app's server. */
   readonly connected = (socket: Socket): void => {
-    this.#sockets.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
+    this.#connections.add(socket)
+    socket.once('close', () => this.#connections.delete(socket))
   }
 
   /** From now on each reply is the last one on its connection, and says so. */
@@ -59,18 +62,44 @@ export class InFlight {
     for (const raw of this.#replies.keys()) closeAfterReply(raw)
   }
 
-  /** Ends the connections that never sent anything; `closeIdleConnections()` leaves them open. */
-  closeUnused(): void {
-    for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy()
+  /**
+   * Ends connections that no request is in flight on and that `closeIdleConnections()` leaves open: those that never
+   * sent anything and, unless `begun` is false, those that have sent a part of a request or only a TLS handshake.
+   */
+  closeUnused({ begun }: { begun: boolean }): void {
+    const used = new Set([...this.#replies.keys()].map(({ socket }) => socket && peerOf(socket)))
+    for (const socket of this.#connections) {
+      if (!used.has(peerOf(socket)) && (begun || socket.bytesRead === 0)) socket.destroy()
+    }
   }
 
-  /** Destroys the connection of every request that is still being answered. */
+  /**
+   * Waits for requests on servers that `app.close()` does not wait for: Fastify opens a second one where `localhost`
+   * has two addresses.
+   */
+  async elsewhere(signal: AbortSignal): Promise<void> {
+    const here = new Set([...this.#connections].map(peerOf))
+    const isElsewhere = ({ socket }: Response): boolean => !!socket && !here.has(peerOf(socket))
+    const waiting = [...this.#replies.keys()].filter(isElsewhere)
+    while (!signal.aborted && waiting.some((raw) => this.#replies.has(raw))) {
+      await pause(POLL_INTERVAL, undefined, { signal }).catch(() => {})
+    }
+  }
+
+  /** Destroys every connection, and tells which requests were still being answered. */
   cut(): Cut[] {
-    return [...this.#replies].map(([raw, { request, elapsedTime }]) => {
-      raw.socket?.destroy()
+    const cuts = [...this.#replies.values()].map(({ request, elapsedTime }) => {
       return { method: request.method, url: request.url, age: Math.round(elapsedTime) }
     })
+    for (const raw of this.#replies.keys()) raw.socket?.destroy()
+    for (const socket of this.#connections) socket.destroy()
+    return cuts
   }
+}
+
+/** Tells connections apart also where a TLS socket stands in for the one that was accepted. */
+function peerOf(socket: Socket): unknown {
+  return socket.remotePort ?? socket
 }
 
 /** Node then writes `connection: close` by itself; HTTP/2 has no such header. */

@@ -2,10 +2,13 @@ import { readiness } from '@muster/readiness'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { setTimeout as pause } from 'node:timers/promises'
+import { clusterPrimary, type ClusterPrimaryOptions } from './cluster-primary.ts'
 import { UncleanShutdownError } from './errors.ts'
 import { type Cut, InFlight } from './in-flight.ts'
 import { readOptions } from './options.ts'
 import { onProcessEnd } from './process-end.ts'
+
+export { clusterPrimary, type ClusterPrimaryOptions }
 
 export interface ShutdownOptions {
   /**
@@ -19,8 +22,10 @@ export interface ShutdownOptions {
   /** ms from the hard point to the exit, for `onClose` hooks. @default 3000 */
   closing?: number | undefined
   /** Signals that begin the shutdown. @default ['SIGTERM', 'SIGINT'] */
-  signals?: ('SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGQUIT' | 'SIGUSR2')[] | undefined
+  signals?: ShutdownSignal[] | undefined
 }
+
+export type ShutdownSignal = 'SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGQUIT' | 'SIGUSR2'
 
 export type ShutdownState = 'running' | 'draining' | 'closing' | 'closed'
 
@@ -39,6 +44,10 @@ declare module 'fastify' {
 }
 
 const SWEEP_INTERVAL = 50
+/** ms that a client has to finish sending a request, which will be answered 503. */
+const HALF_REQUEST_GRACE = 1_000
+/** ms between the hard cancellation and the cut, in which a request can still be answered. */
+const LAST_WORDS = 100
 const GRACE_AFTER_CRASH = 1_000
 
 async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<void> {
@@ -49,16 +58,27 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
   const hurry = new AbortController()
   const failures: string[] = []
   let state: ShutdownState = 'running'
-  let reason = 'app.shutdown()'
   let cuts: Cut[] = []
   /** When the grace is over, by `performance.now()`. */
   let hardAt: number | undefined
+  const graceOver = new AbortController()
+  let softAt = Infinity
   let sweeping: NodeJS.Timeout | undefined
   let hardPoint: NodeJS.Timeout | undefined
+  let lastWords: NodeJS.Timeout | undefined
+
+  const budget = options.drainDelay + options.grace + options.closing
+  if (budget > options.platformLimit) {
+    const plan = `drainDelay ${options.drainDelay} + grace ${options.grace} + closing ${options.closing}`
+    app.log.warn(
+      { budget, limit: options.platformLimit },
+      `the shutdown may take ${budget} ms (${plan}), but the platform kills after ${options.platformLimit} ms`
+    )
+  }
 
   const processEnd = onProcessEnd({
     signals: options.signals,
-    budget: options.drainDelay + options.grace + options.closing,
+    budget,
     end,
     onHurry(signal) {
       app.log.warn({ signal }, 'second signal: the drain delay is over')
@@ -78,26 +98,22 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
     state = 'closed'
     clearInterval(sweeping)
     clearTimeout(hardPoint)
+    clearTimeout(lastWords)
     processEnd.uninstall()
   })
 
   function createShutdown(): Shutdown {
-    const shutdown = (given = reason): void => {
-      if (state !== 'running') return
-      reason = given
-      processEnd.begin()
-    }
+    const shutdown = (reason = 'app.shutdown()'): void => processEnd.begin(reason)
     return Object.defineProperties(shutdown, {
       state: { get: () => state, enumerable: true },
       inFlight: { get: () => inFlight.size, enumerable: true }
     }) as Shutdown
   }
 
-  async function end({ signal, err }: { signal?: NodeJS.Signals; err?: Error }): Promise<void> {
+  async function end({ cause, err }: { cause: string; err?: Error }): Promise<void> {
     const start = performance.now()
-    const cause = signal ?? err?.message ?? reason
     const pending = inFlight.size
-    const hurried = err !== undefined || (signal === 'SIGINT' && process.stdin.isTTY)
+    const hurried = err !== undefined || (cause === 'SIGINT' && process.stdin.isTTY)
     const delay = hurried ? 0 : options.drainDelay
     const grace = err ? Math.min(options.grace, GRACE_AFTER_CRASH) : options.grace
     hardAt = start + delay + grace
@@ -125,12 +141,12 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
 
   async function close(): Promise<void> {
     softPoint()
+    await inFlight.elsewhere(graceOver.signal)
     try {
       await app.close()
     } catch (err) {
       app.log.error({ err }, 'closing failed')
       failures.push('closing failed')
-      cut()
     }
   }
 
@@ -139,30 +155,37 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
     state = 'closing'
     inFlight.sendLastReplies()
     cancel('soft')
+    softAt = performance.now()
+    hardPoint = setTimeout(endGrace, Math.max(0, (hardAt ?? softAt + options.grace) - softAt))
     sweep()
     sweeping = setInterval(sweep, SWEEP_INTERVAL)
-    const now = performance.now()
-    hardPoint = setTimeout(cut, Math.max(0, (hardAt ?? now + options.grace) - now))
   }
 
   function sweep(): void {
-    app.server.closeIdleConnections()
-    inFlight.closeUnused()
+    // HTTP/2 servers lack it; Fastify closes their sessions.
+    app.server.closeIdleConnections?.()
+    inFlight.closeUnused({ begun: performance.now() > softAt + HALF_REQUEST_GRACE })
+  }
+
+  function endGrace(): void {
+    cancel('hard')
+    lastWords = setTimeout(cut, LAST_WORDS)
   }
 
   function cut(): void {
-    cancel('hard')
+    graceOver.abort()
     cuts = inFlight.cut()
-    if (cuts.length > 0)
-      app.log.warn({ cuts }, `the grace is over: ${cuts.length} requests are cut`)
-    app.server.closeAllConnections()
+    if (cuts.length === 0) return
+    app.log.warn({ cuts }, `the grace is over: ${cuts.length} requests are cut`)
   }
 
   /** `@muster/cancellation`, where it is registered. */
   function cancel(point: 'soft' | 'hard'): void {
     if (!app.hasDecorator('cancellation')) return
-    const { cancellation } = app as unknown as { cancellation: { shutdown(point: string): void } }
-    cancellation.shutdown(point)
+    const { cancellation } = app as unknown as {
+      cancellation: { shutdown(point: string): unknown }
+    }
+    void cancellation.shutdown(point)
   }
 }
 

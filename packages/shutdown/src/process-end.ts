@@ -5,7 +5,7 @@ export interface EndOptions {
   /** ms after which the process exits with code 1, however far the end has come. */
   budget: number
   /** What must happen before the process exits; a rejection makes the exit code 1. */
-  end: (cause: { signal?: NodeJS.Signals; err?: Error }) => Promise<void>
+  end: (why: { cause: string; err?: Error }) => Promise<void>
   /** A second signal: somebody is in a hurry. A third one exits at once. */
   onHurry: (signal: NodeJS.Signals) => void
   onTimeout: () => void
@@ -14,7 +14,7 @@ export interface EndOptions {
 
 export interface ProcessEnd {
   /** Ends the process as a signal would. */
-  begin(signal?: NodeJS.Signals): void
+  begin(cause: string): void
   /** Gives the process's signals back, unless the end has begun. */
   uninstall(): void
 }
@@ -29,7 +29,7 @@ const ends = new Set<Promise<void>>()
 export function onProcessEnd(options: EndOptions): ProcessEnd {
   let received = 0
   let begun = false
-  let first: NodeJS.Signals | undefined
+  let cause = 'an error that nobody caught'
   const grace = closeWithGrace(
     {
       delay: options.budget,
@@ -43,7 +43,7 @@ export function onProcessEnd(options: EndOptions): ProcessEnd {
     },
     async ({ err }) => {
       begun = true
-      const end = options.end({ ...(err && { err }), ...(first && { signal: first }) })
+      const end = options.end(err ? { cause, err } : { cause })
       ends.add(end)
       await end.catch(() => {})
       await Promise.allSettled(ends)
@@ -51,6 +51,8 @@ export function onProcessEnd(options: EndOptions): ProcessEnd {
     }
   )
   for (const signal of options.signals) process.on(signal, onSignal)
+  // PM2 sends this instead of a signal where it is told to (shutdown_with_message), and on Windows.
+  if (process.env['pm_id'] !== undefined) process.on('message', onMessage)
 
   function onSignal(signal: NodeJS.Signals): void {
     received += 1
@@ -59,8 +61,14 @@ export function onProcessEnd(options: EndOptions): ProcessEnd {
     else process.exit(1)
   }
 
-  function begin(signal?: NodeJS.Signals): void {
-    first = signal
+  function onMessage(message: unknown): void {
+    if (message === 'shutdown') begin('shutdown message')
+  }
+
+  function begin(given: string): void {
+    if (begun) return
+    begun = true
+    cause = given
     grace.close()
   }
 
@@ -71,6 +79,7 @@ export function onProcessEnd(options: EndOptions): ProcessEnd {
       if (begun) return
       grace.uninstall()
       for (const signal of options.signals) process.off(signal, onSignal)
+      process.off('message', onMessage)
     }
   }
 }
