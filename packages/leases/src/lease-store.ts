@@ -53,8 +53,11 @@ export interface LeaseStore {
   remove(key: LeaseKey): Promise<RemoveResult>
   get(service: string, id: string): Promise<Lease | undefined>
   list(service: string): Promise<Lease[]>
-  /** The leases of a service without their ages: costs next to nothing while nothing changed, at any size. */
-  entries(service: string): Promise<LeaseEntry[]>
+  /**
+   * The leases of a service without their ages. Costs next to nothing while nothing changed, at any size: then it may be
+   * the same array as before.
+   */
+  entries(service: string): Promise<readonly LeaseEntry[]>
   services(): Promise<string[]>
   /**
    * A snapshot, then every change, without a gap: after an outage what changed meanwhile comes as events. Waits while

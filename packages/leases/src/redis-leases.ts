@@ -131,11 +131,11 @@ export class RedisLeases implements LeaseStore {
     })
   }
 
-  async entries(service: string): Promise<LeaseEntry[]> {
+  async entries(service: string): Promise<readonly LeaseEntry[]> {
     checkKey({ service, id: '-', incarnation: '-' })
     return this.#run('read', async (client) => {
       const { leases, suspects } = await this.#read(client, service)
-      if (suspects.size === 0) return [...leases]
+      if (suspects.size === 0) return leases
       return leases.map((lease) => ({
         ...entry(lease),
         suspect: lease.suspect || suspects.has(memberOf(lease))
