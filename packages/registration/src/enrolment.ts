@@ -151,7 +151,7 @@ export class Enrolment {
     const timeout = Math.min(this.#options.ping.timeout ?? this.#options.timeout, interval * 0.8)
     const answer = await this.#call({ method: 'PUT', url, timeout })
     if (answer instanceof Error) return this.#failed(answer)
-    if (answer.status === 404 || answer.status === 410) return this.#forgotten(answer)
+    if (isUnknown(answer)) return this.#forgotten(answer)
     if (!isSuccess(answer)) return this.#refused('PUT', url, answer)
     this.lastPing = new Date()
     if (this.#told.has('failed') || this.#told.has('rejected')) {
@@ -259,7 +259,7 @@ export class Enrolment {
       outcome = await this.#call({ method: 'DELETE', url, timeout }, limit)
       if (!(outcome instanceof Error)) {
         if (isSuccess(outcome)) return this.#log.info(this.#where, 'deregistered')
-        if (this.#ticket && (outcome.status === 404 || outcome.status === 410)) return
+        if (this.#ticket && (isUnknown(outcome) || outcome.status === 409)) return
       }
       await pause(Math.min(retry.min, 250), undefined, { signal: limit }).catch(() => {})
     }
@@ -280,6 +280,10 @@ export class Enrolment {
 
 function isSuccess({ status }: Answer): boolean {
   return status >= 200 && status < 300
+}
+
+function isUnknown({ status }: Answer): boolean {
+  return status === 404 || status === 410
 }
 
 /** A 5xx may come from something between us, or from after the entry was made. */

@@ -48,7 +48,8 @@ export interface RegistrationOptions {
   /** ms between attempts: doubling from `min` to `max`, with full jitter, for ever. @default { min: 500, max: 30000 } */
   retry?: { min?: number | undefined; max?: number | undefined } | undefined
   /**
-   * Closes the app with `process.exitCode` 1 when it is not registered everywhere `within` ms from being ready.
+   * Fails the service when it is not registered everywhere `within` ms from being ready: the app is closed and
+   * `process.exitCode` is 1, unless readiness was told to stay.
    * @default false; `true` is { within: 30000 }
    */
   required?: boolean | { within?: number | undefined } | undefined
@@ -189,9 +190,9 @@ const plugin: FastifyPluginAsync<String | URL | RegistrationOptions> = async (ap
     const missing = enrolments.find(({ registeredAt }) => !registeredAt)
     if (!missing) return
     const why = missing.error?.message ?? 'no answer yet'
-    app.log.fatal({ err: new NotRegisteredError(missing.orchestrator, within, why) }, 'closing')
-    process.exitCode = 1
-    void app.close().then(undefined, (err) => app.log.error({ err }, 'closing failed'))
+    const err = new NotRegisteredError(missing.orchestrator, within, why)
+    app.log.fatal({ err }, err.message)
+    app.readiness.fail(err.message)
   }
 }
 

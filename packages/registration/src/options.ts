@@ -13,6 +13,14 @@ const httpUrl = v.pipe(
   ),
   v.transform((text) => new URL(text))
 )
+const oneUrl = v.pipe(
+  httpUrl,
+  v.transform((url) => [url])
+)
+const completeUrl = v.pipe(
+  httpUrl,
+  v.transform(({ href }) => href.replace(/\/$/, ''))
+)
 /** Whatever is before an @ may be a password, even where the text is no URL. */
 function redact(text: string): string {
   return text.replace(/^([^/]*\/\/)?.*@/s, '$1***@').replace(/\?.*$/s, '?***')
@@ -20,6 +28,8 @@ function redact(text: string): string {
 
 const host = v.pipe(v.string(), v.regex(/^[^\s/@?#[\]]+$/))
 const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))
+
+const urlParts = v.strictObject({ host: v.optional(host), port: v.optional(port) })
 
 const info = v.pipe(
   v.record(v.string(), v.unknown()),
@@ -39,27 +49,13 @@ const retry = v.pipe(
 )
 
 const schema = v.strictObject({
-  url: v.nullish(
-    v.pipe(
-      v.union([
-        v.array(httpUrl),
-        v.pipe(
-          httpUrl,
-          v.transform((url) => [url])
-        )
-      ])
-    )
-  ),
+  url: v.nullish(v.lazy((given) => (Array.isArray(given) ? v.array(httpUrl) : oneUrl))),
   service: v.optional(slug),
   instanceId: v.optional(instanceName),
   advertise: v.optional(
-    v.union([
-      v.strictObject({ host: v.optional(host), port: v.optional(port) }),
-      v.pipe(
-        httpUrl,
-        v.transform(({ href }) => href.replace(/\/$/, ''))
-      )
-    ]),
+    v.lazy((given) =>
+      typeof given === 'object' && !(given instanceof URL) ? urlParts : completeUrl
+    ),
     {}
   ),
   info: v.optional(v.union([v.function(), info]), {}),
