@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { backoff, jittered, retryAfter } from './backoff.ts'
-import { OrchestratorRefusedError } from './errors.ts'
-import { type Answer, bare, call, type Call } from './http-call.ts'
+import { backoff, jittered } from './backoff.ts'
+import { bare } from './http-call.ts'
+import { type ClientOptions, OrchestratorClient, type Outcome } from './orchestrator-client.ts'
 import { memberUrl, readTicket, type Ticket } from './ticket.ts'
 
 /**
@@ -19,11 +19,9 @@ export interface Announcement {
   incarnation: string
 }
 
-export interface EnrolmentOptions {
-  /** Where to register; without user and password. */
+export interface EnrolmentOptions extends ClientOptions {
+  /** Where to register. */
   url: URL
-  /** Sent with every request. */
-  headers: Record<string, string>
   /** Made anew for each registration. */
   announce: () => Announcement
   /** ms for a registration. */
@@ -31,9 +29,6 @@ export interface EnrolmentOptions {
   retry: { min: number; max: number }
   ping: { url?: URL | undefined; interval?: number | undefined; timeout?: number | undefined }
   deregister: boolean
-  ca?: string | Buffer | undefined
-  /** Never shown, even where the orchestrator echoes them. */
-  secrets: string[]
 }
 
 export interface EnrolmentLog {
@@ -44,9 +39,6 @@ export interface EnrolmentLog {
 /** How long leaving waits for a request in flight, so as to know what to take back. */
 const IN_FLIGHT_GRACE = 1_500
 const LEAVE_ATTEMPTS = 3
-/** Statuses that no retry will change before somebody has changed the configuration. */
-const REFUSALS = new Set([301, 302, 307, 308, 400, 401, 403, 405, 409, 413, 415, 422])
-
 /** The life of one registration with one orchestrator. */
 export class Enrolment {
   state: EnrolmentState = 'waiting'
@@ -63,6 +55,7 @@ export class Enrolment {
   readonly #options: EnrolmentOptions
   readonly #log: EnrolmentLog
   readonly #onChange: (state: EnrolmentState, previous: EnrolmentState) => void
+  readonly #client: OrchestratorClient
   readonly #where: { orchestrator: string }
   /** Ends sleeps: nothing new is begun. */
   readonly #leaving = new AbortController()
@@ -85,6 +78,7 @@ export class Enrolment {
     this.#options = options
     this.#log = log
     this.#onChange = onChange
+    this.#client = new OrchestratorClient(options)
     this.#where = { orchestrator: bare(options.url) }
   }
 
@@ -121,20 +115,15 @@ export class Enrolment {
     try {
       this.announced = announce()
     } catch (error) {
-      return this.#failed(error as Error, 'rejected')
+      return this.#failed({ result: 'rejected', error: error as Error, wait: 0 })
     }
-    const answer = await this.#call({
-      method: 'POST',
-      url,
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(this.announced),
-      timeout
-    })
-    this.#perhapsThere ||= mayHaveArrived(answer)
-    if (answer instanceof Error) return this.#failed(answer)
-    if (!isSuccess(answer)) return this.#refused('POST', url, answer)
+    const body = JSON.stringify(this.announced)
+    const { signal } = this.#cut
+    const outcome = await this.#client.send({ method: 'POST', url, body, timeout, signal })
+    this.#perhapsThere ||= outcome.mayHaveArrived
+    if (outcome.result !== 'ok') return this.#failed(outcome)
 
-    this.#ticket = readTicket(url, answer, this.announced.id)
+    this.#ticket = readTicket(url, outcome.body, this.announced.id)
     this.registeredAt ??= new Date()
     this.#told.delete('failed')
     this.#told.delete('rejected')
@@ -149,10 +138,10 @@ export class Enrolment {
     const interval = this.#pingInterval(ticket)
     const url = this.#options.ping.url ?? ticket.pingUrl
     const timeout = Math.min(this.#options.ping.timeout ?? this.#options.timeout, interval * 0.8)
-    const answer = await this.#call({ method: 'PUT', url, timeout })
-    if (answer instanceof Error) return this.#failed(answer)
-    if (isUnknown(answer)) return this.#forgotten(answer)
-    if (!isSuccess(answer)) return this.#refused('PUT', url, answer)
+    const { signal } = this.#cut
+    const outcome = await this.#client.send({ method: 'PUT', url, timeout, signal })
+    if (outcome.result === 'unknown') return this.#forgotten()
+    if (outcome.result !== 'ok') return this.#failed(outcome)
     this.lastPing = new Date()
     if (this.#told.has('failed') || this.#told.has('rejected')) {
       this.#log.info(this.#where, 'the orchestrator answers again')
@@ -175,36 +164,22 @@ export class Enrolment {
   }
 
   /** Many may have been forgotten together: at once, but not all in the same moment. */
-  #forgotten({ status }: Answer): number {
+  #forgotten(): number {
     this.#ticket = undefined
     this.#perhapsThere = false
     if (this.#isNews('forgotten')) {
-      this.#log.warn(
-        this.#where,
-        `the orchestrator does not know us any more (${status}); registering again`
-      )
+      this.#log.warn(this.#where, 'the orchestrator does not know us any more; registering again')
     }
     this.#become('lost')
     return Math.random() * this.#options.retry.min
   }
 
-  #refused(method: string, url: URL, answer: Answer): number {
-    const { status, headers, body } = answer
-    const where = headers.location === undefined ? '' : ` to ${headers.location}`
-    const said = body.trim() === '' ? '' : `: ${body.trim().slice(0, 2_000)}`
-    const text = `${method} ${bare(url)} answered ${status}${where}${said}`
-    const error = new OrchestratorRefusedError(
-      this.#options.secrets.reduce((shown, secret) => shown.replaceAll(secret, '***'), text)
-    )
-    if (REFUSALS.has(status)) return this.#failed(error, 'rejected')
-    return Math.max(this.#failed(error), retryAfter(headers['retry-after']))
-  }
-
-  #failed(error: Error, kind: 'failed' | 'rejected' = 'failed'): number {
+  #failed({ result, error, wait }: Pick<Outcome, 'result' | 'error' | 'wait'>): number {
     const { min, max } = this.#options.retry
+    const kind = result === 'rejected' || result === 'fenced' ? 'rejected' : 'failed'
     this.failures += 1
     this.error = error
-    if (!this.#cut.signal.aborted && this.#isNews(kind)) {
+    if (error && !this.#cut.signal.aborted && this.#isNews(kind)) {
       this.#log.warn({ ...this.#where, err: error }, `${error.message}; trying again`)
     }
     if (kind === 'rejected') {
@@ -213,12 +188,13 @@ export class Enrolment {
     }
     if (!this.#ticket) {
       if (this.state === 'rejected') this.#become(this.registeredAt ? 'lost' : 'registering')
-      return backoff(this.failures, { min, max })
+      return Math.max(wait, backoff(this.failures, { min, max }))
     }
     const { ttl } = this.#ticket
     const expired = performance.now() - this.#aliveAt > ttl
     if (expired) this.#become('lost')
-    return backoff(this.failures, { min, max: expired ? max : this.#pingInterval(this.#ticket) })
+    const cap = expired ? max : this.#pingInterval(this.#ticket)
+    return Math.max(wait, backoff(this.failures, { min, max: cap }))
   }
 
   /** Whether the log has not been told yet in this streak. */
@@ -254,41 +230,20 @@ export class Enrolment {
   async #deregister(limit: AbortSignal): Promise<void> {
     const { url: registerUrl, timeout, retry } = this.#options
     const url = memberUrl(registerUrl, this.#ticket?.id ?? this.announced?.id ?? '')
-    let outcome: Answer | Error | undefined
+    let why: string | undefined
     for (let attempt = 1; attempt <= LEAVE_ATTEMPTS && !limit.aborted; attempt++) {
-      outcome = await this.#call({ method: 'DELETE', url, timeout }, limit)
-      if (!(outcome instanceof Error)) {
-        if (isSuccess(outcome)) return this.#log.info(this.#where, 'deregistered')
-        if (this.#ticket && (isUnknown(outcome) || outcome.status === 409)) return
-      }
+      const { result, error } = await this.#client.send({
+        method: 'DELETE',
+        url,
+        timeout,
+        signal: limit
+      })
+      if (result === 'ok') return this.#log.info(this.#where, 'deregistered')
+      // What the answer named is gone, or another one's by now.
+      if (this.#ticket && (result === 'unknown' || result === 'fenced')) return
+      why = error?.message
       await pause(Math.min(retry.min, 250), undefined, { signal: limit }).catch(() => {})
     }
-    const why = outcome instanceof Error ? outcome.message : `DELETE answered ${outcome?.status}`
     this.#log.warn(this.#where, `perhaps not deregistered: ${why}; what is left expires by itself`)
   }
-
-  async #call(
-    request: Omit<Call, 'headers' | 'signal' | 'ca'> & Partial<Call>,
-    signal = this.#cut.signal
-  ): Promise<Answer | Error> {
-    const { headers, ca } = this.#options
-    return call({ ca, signal, ...request, headers: { ...headers, ...request.headers } }).catch(
-      (error: Error) => error
-    )
-  }
-}
-
-function isSuccess({ status }: Answer): boolean {
-  return status >= 200 && status < 300
-}
-
-function isUnknown({ status }: Answer): boolean {
-  return status === 404 || status === 410
-}
-
-/** A 5xx may come from something between us, or from after the entry was made. */
-function mayHaveArrived(answer: Answer | Error): boolean {
-  if (!(answer instanceof Error)) return isSuccess(answer) || answer.status >= 500
-  const { code } = (answer.cause ?? {}) as { code?: unknown }
-  return code !== 'ECONNREFUSED' && code !== 'ENOTFOUND' && code !== 'EAI_AGAIN'
 }

@@ -1,5 +1,3 @@
-import type { Answer } from './http-call.ts'
-
 /** What a successful registration gives: who we are over there and how to stay. */
 export interface Ticket {
   /** The orchestrator's id for us, not always the one we asked for. */
@@ -15,7 +13,7 @@ const LONGEST_TTL = 180_000
 const SHORTEST_TTL = 300
 
 /** Reads the answer to a registration as far as it makes sense, and fills in the rest. */
-export function readTicket(registerUrl: URL, { body }: Answer, ourId: string): Ticket {
+export function readTicket(registerUrl: URL, body: string, ourId: string): Ticket {
   const given = parse(body)
   const id = typeof given['id'] === 'string' && given['id'] !== '' ? given['id'] : ourId
   return {

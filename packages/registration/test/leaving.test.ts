@@ -215,12 +215,19 @@ describe('nothing leaves the process', () => {
     orchestrator = await foreignOrchestrator()
     const script = new URL('fixtures/service.js', import.meta.url)
     const env = { MUSTER_ORCHESTRATOR_URL: orchestrator.url }
-    for (let round = 0; round < 15; round++) {
+    const stopped = async (delay: number): Promise<void> => {
       const child = startFixture(script, { env })
-      await pause(round === 0 ? 1_000 : Math.random() * 900)
+      await pause(delay)
       child.signal('SIGTERM')
       await child.exited
     }
+    for (let round = 0; round < 4; round++) {
+      await Promise.all([1_500, 1_200, 900, 600].map((most) => stopped(Math.random() * most)))
+    }
+    const child = startFixture(script, { env })
+    await child.waitFor(/"registered"/)
+    child.signal('SIGTERM')
+    await child.exited
     const count = (method: string): Received[] =>
       orchestrator.received.filter((request) => request.method === method)
     expect(count('POST').length).toBeGreaterThan(0)
