@@ -56,16 +56,7 @@ export async function startRedis(options: { args?: string[] } = {}): Promise<Red
   }
 
   function command(line: string): Promise<string> {
-    return new Promise((resolve, reject) => {
-      const socket = connect({ port, host: '127.0.0.1' })
-      socket.setTimeout(2_000, () => socket.destroy(new Error('redis did not answer')))
-      socket.once('error', reject)
-      socket.once('data', (data) => {
-        resolve(data.toString())
-        socket.destroy()
-      })
-      socket.write(`${line}\r\n`)
-    })
+    return sendCommand(port, line)
   }
 
   return {
@@ -90,4 +81,18 @@ export async function startRedis(options: { args?: string[] } = {}): Promise<Red
       await rm(dir, { recursive: true, force: true })
     }
   }
+}
+
+/** Sends one inline command to the Redis on a loopback port and returns the raw reply. */
+export function sendCommand(port: number, line: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    socket.setTimeout(2_000, () => socket.destroy(new Error('redis did not answer')))
+    socket.once('error', reject)
+    socket.once('data', (data) => {
+      resolve(data.toString())
+      socket.destroy()
+    })
+    socket.write(`${line}\r\n`)
+  })
 }
