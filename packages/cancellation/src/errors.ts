@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import createError, { type FastifyError } from '@fastify/error'
 
 /** Why a request is cancelled: the client left, the process goes, its time is over, the application said so. */
@@ -30,6 +31,18 @@ const ShutdownError = createError<[]>(
   false
 )
 
+/** The deadline of the route or of the caller has passed. Answered 504. */
+const DeadlineError = createError<[]>(
+  'MUSTER_ERR_DEADLINE',
+  'The deadline of the request has passed',
+  504,
+  Error,
+  false
+)
+
+/** The application cancelled the request by its id. Answered 409 with what it said. */
+const CancelledError = createError<[string]>('MUSTER_ERR_CANCELLED', '%s', 409, Error, false)
+
 /** A handler threw a reason although its own request is not cancelled; `cause` is what it threw. */
 export const NotCancelledError = createError<[{ cause: unknown }]>(
   'MUSTER_ERR_NOT_CANCELLED',
@@ -44,15 +57,38 @@ export const TooEarlyError = createError<[]>(
   500
 )
 
+/** Work under `shield()` was not done after `max` ms. `cause` is the reason, if the request is cancelled. */
+export const ShieldTimeoutError = createError<[number, { cause: unknown }]>(
+  'MUSTER_ERR_SHIELD_TIMEOUT',
+  'The shielded work was not done within %d ms',
+  500
+)
+
+/** A worker under `run()` ended without an answer, or was terminated. `cause` is the reason, if there is one. */
+export const WorkerEndedError = createError<[number, { cause: unknown }]>(
+  'MUSTER_ERR_WORKER_ENDED',
+  'The worker ended with code %d before it answered',
+  500
+)
+
 export function clientGone(): CancellationError {
-  return reason(new ClientGoneError(), 'client', { started: true, retryable: false })
+  return asReason(new ClientGoneError(), 'client', { started: true, retryable: false })
 }
 
-export function shutdown(started: boolean): CancellationError {
-  return reason(new ShutdownError(), 'shutdown', { started, retryable: true })
+export function shuttingDown(started: boolean): CancellationError {
+  return asReason(new ShutdownError(), 'shutdown', { started, retryable: true })
 }
 
-function reason(
+export function deadlinePassed(started: boolean): CancellationError {
+  return asReason(new DeadlineError(), 'deadline', { started, retryable: true })
+}
+
+/** @param why what the client and the log are told */
+export function cancelledBecause(why: string): CancellationError {
+  return asReason(new CancelledError(why), 'manual', { started: true, retryable: false })
+}
+
+function asReason(
   error: FastifyError,
   kind: CancellationKind,
   rest: { started: boolean; retryable: boolean }
@@ -63,4 +99,28 @@ function reason(
 /** Whether `error` was made here as the reason of some token. */
 export function isReason(error: unknown): error is CancellationError {
   return error instanceof Error && 'kind' in error && 'started' in error && 'retryable' in error
+}
+
+/** What a client is told, as a reply of its own and in the last record of a stream. */
+export function describeReason(reason: CancellationError) {
+  const { statusCode = 500, code, message, kind, retryable, started } = reason
+  return {
+    statusCode,
+    code,
+    error: STATUS_CODES[statusCode],
+    message,
+    reason: kind,
+    retryable,
+    started
+  }
+}
+
+/** What goes through a SharedArrayBuffer, and `revive` makes an error of again. */
+export type ReasonData = Pick<CancellationError, 'kind' | 'message' | 'started'>
+
+export function revive({ kind, message, started }: ReasonData): CancellationError {
+  if (kind === 'client') return clientGone()
+  if (kind === 'shutdown') return shuttingDown(started)
+  if (kind === 'deadline') return deadlinePassed(started)
+  return cancelledBecause(message)
 }

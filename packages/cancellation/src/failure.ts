@@ -1,7 +1,7 @@
-import { STATUS_CODES } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isBecauseOf } from './cause.ts'
-import { type CancellationError, isReason, NotCancelledError } from './errors.ts'
+import { type CancellationError, describeReason, isReason, NotCancelledError } from './errors.ts'
+import { finish } from './record.ts'
 
 type ErrorHandler<Thrown = unknown> = (
   this: FastifyInstance,
@@ -54,12 +54,19 @@ function setHeaders(reason: CancellationError, request: FastifyRequest, reply: F
 }
 
 function answer(reason: CancellationError, request: FastifyRequest, reply: FastifyReply): void {
-  const { statusCode = 500, code, message, kind, started, retryable } = reason
-  request.log.info({ statusCode, code, reason: kind, started }, message)
-  void reply.code(statusCode)
-  if (kind === 'client') return
-  const error = STATUS_CODES[statusCode]
-  const body = { statusCode, code, error, message, reason: kind, retryable, started }
+  logCancelled(reason, request)
+  if (reply.raw.headersSent) return finish(reply.raw, reason)
+  void reply.code(reason.statusCode ?? 500)
+  if (reason.kind === 'client') return
   // Neither the route's schema nor its serializer was made for this body.
-  void reply.type('application/json; charset=utf-8').serializer(String).send(JSON.stringify(body))
+  void reply
+    .type('application/json; charset=utf-8')
+    .serializer(String)
+    .send(JSON.stringify(describeReason(reason)))
+}
+
+/** At info and without a stack: nothing is wrong with the service. */
+export function logCancelled(reason: CancellationError, request: FastifyRequest): void {
+  const { statusCode, code, kind, started, message } = reason
+  request.log.info({ statusCode, code, reason: kind, started }, message)
 }

@@ -1,19 +1,21 @@
-import { parseOptions } from '@muster/options'
+import { duration, parseOptions } from '@muster/options'
 import * as v from 'valibot'
 
-const schema = v.strictObject({})
+const schema = v.strictObject({
+  deadlineHeaders: v.optional(v.boolean(), false),
+  maxDeadline: v.optional(duration)
+})
 
 const route = v.strictObject({
-  onShutdown: v.optional(v.picklist(['soft', 'hard', 'never']), 'soft')
+  onShutdown: v.optional(v.picklist(['soft', 'hard', 'never']), 'soft'),
+  deadline: v.optional(duration)
 })
 
 export function readOptions(input: unknown) {
   return parseOptions('cancellation', schema, input)
 }
 
-export type RoutePolicy = v.InferOutput<typeof route>
-
 /** @param name the route, for the message */
-export function readRouteOptions(name: string, input: unknown): RoutePolicy {
+export function readRouteOptions(name: string, input: unknown = {}) {
   return parseOptions(`cancellation of ${name}`, route, input)
 }

@@ -1,0 +1,62 @@
+import { Readable } from 'node:stream'
+import { ReadableStream } from 'node:stream/web'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { cancellableStream } from './cancellable-stream.ts'
+import type { CancellationError } from './errors.ts'
+import { logCancelled } from './failure.ts'
+import { finish, recordFormat } from './record.ts'
+import type { RequestTokens } from './request-tokens.ts'
+
+/**
+ * The payload to send instead of `payload`, so that a stream ends in a way that its client understands.
+ * A stream of records ends with a last one. Any other is cut, but only where somebody asked for the token.
+ */
+export function watchStream(
+  tokens: RequestTokens,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  payload: unknown
+): unknown {
+  if (typeof payload !== 'object' || payload === null) return payload
+  const source = asReadable(payload)
+  if (!source) return payload
+  const { raw } = reply
+  const encoded = reply.hasHeader('content-encoding')
+  const format = encoded ? undefined : recordFormat(reply.getHeader('content-type'))
+  if (format || tokens.wasAsked(request)) {
+    const token = tokens.of(request)
+    token.onCancel(log)
+    return cancellableStream(source, token, format)
+  }
+  tokens.whenAsked(request, (token) => {
+    token.onCancel((reason) => {
+      log(reason)
+      if (raw.headersSent) raw.destroy()
+      else source.destroy(reason)
+    })
+  })
+  return source
+
+  /** What fails before the first byte comes to the error handler, which logs it. */
+  function log(reason: CancellationError): void {
+    if (raw.headersSent) logCancelled(reason, request)
+  }
+}
+
+function asReadable(payload: object): Readable | undefined {
+  if (payload instanceof Readable) return payload
+  return payload instanceof ReadableStream ? Readable.fromWeb(payload) : undefined
+}
+
+/** Ends what a handler writes to `reply.raw` by itself with a last record, or cuts it. */
+export function finishRaw(
+  tokens: RequestTokens,
+  reply: FastifyReply,
+  contentType?: string
+): Disposable {
+  return tokens.of(reply.request).onCancel((reason) => {
+    if (!reply.raw.headersSent) return
+    logCancelled(reason, reply.request)
+    finish(reply.raw, reason, contentType)
+  })
+}

@@ -1,0 +1,3 @@
+export { fromShared } from './shared.ts'
+export type { CancellationError, CancellationKind } from './errors.ts'
+export type { Cancellation, SharedCancellation } from './token.ts'
