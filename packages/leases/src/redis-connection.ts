@@ -44,6 +44,11 @@ export class RedisConnection {
     throw new StoreUnavailableError(this.#closed ? 'it was closed' : reason(cause), { cause })
   }
 
+  /** Drops the connection and makes a new one, perhaps to another server. */
+  reconnect(): void {
+    if (!this.#closed) this.#client?.disconnect(true)
+  }
+
   close(): void {
     this.#closed = true
     this.#client?.disconnect()
@@ -98,7 +103,9 @@ async function createClient({
     reconnectOnError: (error: Error) => WRONG_SERVER.test(error.message),
     stringNumbers: false,
     replyMapping: 'legacy' as const,
-    readOnly: false
+    readOnly: false,
+    // A master that was replaced while it lives goes on answering until the sentinels come round to it.
+    failoverDetector: block === 0
   }
   const outer = { enableOfflineQueue: false, lazyConnect: true, enableAutoPipelining: false }
   const options = {

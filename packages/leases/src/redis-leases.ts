@@ -62,6 +62,7 @@ export class RedisLeases implements LeaseStore {
         for (const reading of this.#readings.values()) reading.validUntil = -Infinity
       },
       onReady: () => {
+        this.#tail?.reconnect()
         for (const listener of this.#listeners) listener()
       }
     })

@@ -49,6 +49,11 @@ export class RedisTail {
     return this.#known ? this.#options.view.list(service).map(entry) : undefined
   }
 
+  /** The store has found another server, perhaps: the stream is to be read from there too. */
+  reconnect(): void {
+    this.#options.connection.reconnect()
+  }
+
   close(): void {
     this.#life.abort()
     this.#options.connection.close()

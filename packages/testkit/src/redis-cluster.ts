@@ -24,8 +24,14 @@ export async function startRedisCluster(): Promise<RedisCluster> {
     ports.map((busPort) =>
       startRedis({
         args: [
-          ...['--cluster-enabled', 'yes', '--cluster-port', `${busPort}`],
-          ...['--cluster-node-timeout', '1000', '--cluster-replica-validity-factor', '0']
+          '--cluster-enabled',
+          'yes',
+          '--cluster-port',
+          `${busPort}`,
+          '--cluster-node-timeout',
+          '1000',
+          '--cluster-replica-validity-factor',
+          '0'
         ]
       })
     )

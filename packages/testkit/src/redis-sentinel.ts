@@ -74,7 +74,7 @@ export async function startRedisSentinels(): Promise<RedisSentinels> {
       running.map(({ port }) => sendCommand(port, `SENTINEL GET-MASTER-ADDR-BY-NAME ${NAME}`))
     )
     const ports = votes.map((reply) => Number(reply.split('\r\n')[4]))
-    if (new Set(ports).size > 1) throw new Error(`the sentinels disagree: ${ports}`)
+    if (new Set(ports).size > 1) throw new Error(`the sentinels disagree: ${ports.join()}`)
     return ports[0] as number
   }
 
