@@ -18,7 +18,9 @@ export interface CheckOptions {
   critical?: boolean | undefined
 }
 
-type CompleteCheckOptions = { [K in keyof CheckOptions]-?: Exclude<CheckOptions[K], undefined> }
+export type CompleteCheckOptions = {
+  [K in keyof CheckOptions]-?: Exclude<CheckOptions[K], undefined>
+}
 
 export interface CheckReport {
   status: 'pending' | 'passing' | 'failing'

@@ -34,3 +34,15 @@ export const ProbePathError = createError<[string]>(
   'MUSTER_ERR_PROBE_PATH',
   'the probe path %s is not there (404)'
 )
+
+/** A marker could not be written or removed: the directory is missing, or not the service's to write to. */
+export const MarkerError = createError<[string, string, { cause: unknown }?]>(
+  'MUSTER_ERR_MARKER',
+  'The marker file %s: %s'
+)
+
+/** systemd waits for a notification that cannot be sent: no descriptor was handed on and there is no `systemd-notify`. Logged. */
+export const NotifyError = createError<[string, { cause: unknown }?]>(
+  'MUSTER_ERR_NOTIFY',
+  'systemd could not be notified: %s'
+)

@@ -2,18 +2,46 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { OptionError } from '@muster/options'
 import type { CheckFunction, CheckOptions, CheckReport } from './check.ts'
-import { createIdentity, type Identity } from './identity.ts'
-import { readOptions } from './options.ts'
-import { addProbeRoutes } from './probe-routes.ts'
+import { clusterWorker } from './cluster-worker.ts'
 import { ProbePathError } from './errors.ts'
-import { ProbeToken, selfProbe } from './self-probe.ts'
-import { ServiceReadiness } from './service-readiness.ts'
+import { createIdentity, type Identity } from './identity.ts'
+import {
+  type Logger,
+  Notifications,
+  type NotifiedService,
+  type Notifier,
+  type NotifierSession
+} from './notifier.ts'
+import { readOptions } from './options.ts'
+import {
+  PRESSURE_CHECK,
+  pressureCheck,
+  type PressureOptions,
+  registerUnderPressure
+} from './pressure.ts'
+import { createProbes, type Probe } from './probe-answers.ts'
+import type { ProbeListener } from './probe-listener.ts'
+import { addProbeRoutes } from './probe-routes.ts'
+import { ProbeToken, selfProbe, selfProbeInCluster } from './self-probe.ts'
+import { type Hold, type ReadinessReport, ServiceReadiness } from './service-readiness.ts'
 import type { ChangeListener, ReadinessState, StateChange } from './state-machine.ts'
 import type { TimelineEntry } from './timeline.ts'
 import { trafficGate } from './traffic-gate.ts'
 
+export {
+  type ClusterReadiness,
+  clusterReadiness,
+  type ClusterReadinessOptions
+} from './cluster-readiness.ts'
+export { clusterPrimary } from './cluster-worker.ts'
+export { markerFile, type MarkerFileOptions } from './marker-file.ts'
+export * from './marker.ts'
+export { pm2 } from './pm2.ts'
+export { s6, type S6Options } from './s6.ts'
+export { systemd, type SystemdOptions } from './systemd.ts'
 export type { ChangeListener, CheckFunction, CheckOptions, CheckReport, Identity }
-export type { ReadinessState, StateChange, TimelineEntry }
+export type { Hold, Logger, NotifiedService, Notifier, NotifierSession, PressureOptions }
+export type { ReadinessReport, ReadinessState, StateChange, TimelineEntry }
 
 export interface ReadinessOptions {
   /** Name of the service, a slug. @default the name in the nearest package.json */
@@ -43,31 +71,20 @@ export interface ReadinessOptions {
     | string
     | false
     | undefined
+  /** Serves the probe routes on a port of their own instead of the application's. @default none; `host` is localhost */
+  listener?: { port: number; host?: string | undefined } | undefined
+  /**
+   * Registers `@fastify/under-pressure` with these limits; pressure that lasts makes the service unready.
+   * `false`: also where the application has registered it, pressure does not count.
+   * @default what the application has registered counts
+   */
+  pressure?: PressureOptions | false | undefined
+  /** Whom to tell. @default [markerFile(), systemd(), s6(), pm2(), clusterPrimary()], those of them that are present */
+  notify?: Notifier[] | undefined
   /** What happens at `failed`: the app is closed and `process.exitCode` is 1, or it stays for inspection. @default 'close' */
   onFailed?: 'close' | 'stay' | undefined
   /** ms that all `onDrain` steps together may take. @default 3000 */
   withdrawTimeout?: number | undefined
-}
-
-/** Keeps the service from being ready until released. */
-export interface Hold extends Disposable {
-  readonly name: string
-  release(): void
-}
-
-export interface ReadinessReport extends Identity {
-  state: ReadinessState
-  /** Why it is in this state. */
-  cause: string
-  /** Since when, ISO 8601. */
-  since: string
-  /** What keeps it from being ready, with the reason. */
-  waitingFor: Record<string, string>
-  checks: Record<string, CheckReport>
-  /** What other plugins say of themselves: see `describe()`. */
-  parts: Record<string, unknown>
-  /** What start-up consisted of, until the service was ready for the first time. */
-  timeline: TimelineEntry[]
 }
 
 export interface Readiness {
@@ -130,46 +147,61 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
     )
   }
   const readiness = new ServiceReadiness(createIdentity(options), options, app.log)
-  const { machine, life, timeline } = readiness
+  const { machine, life, timeline, identity } = readiness
+  const notifications = new Notifications(app.log)
+  const probes = options.routes ? createProbes(options.routes, readiness) : new Map<string, Probe>()
   const token = new ProbeToken()
-  const paths = options.routes
+  const ownPath = options.listener || !options.routes ? undefined : options.routes.live
+  let listener: ProbeListener | undefined
 
-  app.decorate('readiness', readiness)
-  app.addHook('onRequest', trafficGate(app.server, machine, token, options.gate))
-  if (paths) addProbeRoutes(app, paths, readiness)
+  machine.on((change) => notifications.tell(change))
   machine.on(({ state, previous, cause }) => {
     const level = state === 'failed' ? 'error' : state === 'unready' ? 'warn' : 'info'
     const first = state === 'ready' && previous === 'starting'
     app.log[level]({ state, previous }, first ? timeline.complete() : `${state}: ${cause}`)
     if (state === 'failed' && options.onFailed === 'close') closeFailed()
   })
+  readiness.onDrain('notifiers', () => notifications.settled())
+
+  app.decorate('readiness', readiness)
+  app.addHook('onRequest', trafficGate(app.server, machine, token, options.gate))
+  if (!options.listener) addProbeRoutes(app, probes)
+  if (options.pressure) await registerUnderPressure(app, options.pressure)
 
   app.addHook('onListen', async () => {
     // Closing during start-up can run this hook after onClose.
     if (life.signal.aborted) return
     timeline.addPlugins(app.printPlugins())
+    const pressure = options.pressure === false ? undefined : pressureCheck(app)
+    if (pressure) readiness.addCheck('under-pressure', { ...PRESSURE_CHECK, check: pressure })
+    notifications.start(options.notify, notified())
     readiness.start()
+    if (options.listener) void serveProbes(options.listener)
     if (options.probe === false) readiness.probePassed()
     else void probe(options.probe)
   })
   app.addHook('preClose', async () => {
     await readiness.drain('app.close()')
   })
+  app.addHook('onClose', async () => {
+    notifications.close()
+    listener?.close()
+  })
 
   /** Never rejects. */
   async function probe(how: 'tcp' | { path?: string | undefined; timeout: number }): Promise<void> {
-    const { timeout = 1_000, path = paths ? paths.live : undefined } = how === 'tcp' ? {} : how
+    const { timeout, path = ownPath } = how === 'tcp' ? { timeout: 1_000 } : how
+    const through = {
+      tls: 'https' in app.initialConfig && Boolean(app.initialConfig.https),
+      http2: app.initialConfig.http2 === true,
+      path: how === 'tcp' ? undefined : path,
+      timeout,
+      token,
+      signal: life.signal,
+      onFailure: (error: Error) => readiness.probeFailed(error.message)
+    }
     try {
-      await selfProbe({
-        addresses: app.addresses(),
-        tls: 'https' in app.initialConfig && Boolean(app.initialConfig.https),
-        http2: app.initialConfig.http2 === true,
-        path: how === 'tcp' ? undefined : path,
-        timeout,
-        token,
-        signal: life.signal,
-        onFailure: (error) => readiness.probeFailed(error.message)
-      })
+      await (clusterWorker() ? selfProbeInCluster : selfProbe)(app, through)
       readiness.probePassed()
     } catch (error) {
       // No later attempt will succeed: there is no use in waiting for the timeout.
@@ -177,8 +209,49 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
     }
   }
 
+  /** Never rejects. */
+  async function serveProbes(address: { port: number; host: string }): Promise<void> {
+    machine.block('probe listener', 'not listening yet')
+    try {
+      const { listenForProbes } = await import('./probe-listener.ts')
+      listener = await listenForProbes(address, probes, life.signal)
+      app.log.info({ port: listener.port }, `probes are answered on port ${listener.port}`)
+      machine.unblock('probe listener', 'the probes are answered')
+    } catch (error) {
+      if (!life.signal.aborted) readiness.fail(`the probe listener: ${(error as Error).message}`)
+    }
+  }
+
+  function notified(): NotifiedService {
+    return {
+      identity,
+      log: app.log,
+      get state() {
+        return machine.state
+      },
+      get waitingFor() {
+        return machine.waitingFor
+      },
+      fail: (cause) => readiness.fail(cause),
+      shutDown
+    }
+  }
+
+  /** By `@muster/shutdown`, where it is registered. */
+  function shutDown(reason: string): void {
+    if (app.hasDecorator('shutdown')) {
+      const { shutdown } = app as unknown as { shutdown: (reason: string) => void }
+      return shutdown(reason)
+    }
+    close()
+  }
+
   function closeFailed(): void {
     process.exitCode = 1
+    close()
+  }
+
+  function close(): void {
     void app.close().then(undefined, (err) => app.log.error({ err }, 'closing failed'))
   }
 }

@@ -1,6 +1,7 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { once } from 'node:events'
 import type { IncomingHttpHeaders } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { ProbeError, ProbePathError } from './errors.ts'
 
@@ -27,9 +28,14 @@ function same(value: unknown, secret: string): boolean {
   )
 }
 
+/** What is probed. */
+export interface Probed {
+  /** Where it listens; a string is a unix socket. */
+  addresses(): (AddressInfo | string)[]
+  server: { emit(event: 'connection', socket: Socket): boolean }
+}
+
 export interface SelfProbeOptions {
-  /** `app.addresses()`: a string is a unix socket. */
-  addresses: (AddressInfo | string)[]
   tls: boolean
   http2: boolean
   /** What to GET; without it a TCP connection is enough. */
@@ -45,8 +51,31 @@ export interface SelfProbeOptions {
  * Reaches this service through each address it listens on, until each has answered.
  * @throws {ProbePathError} when the path is not there; an AbortError when aborted
  */
-export async function selfProbe(options: SelfProbeOptions): Promise<void> {
-  await Promise.all(options.addresses.map((address) => untilReached(target(address), options)))
+export async function selfProbe(
+  service: Pick<Probed, 'addresses'>,
+  options: SelfProbeOptions
+): Promise<void> {
+  await Promise.all(service.addresses().map((address) => untilReached(target(address), options)))
+}
+
+/**
+ * The same for a worker of `node:cluster`: the ports are shared, and a request may end up with any worker. So they
+ * are only connected to, and the request takes a door of its own to the server of this process.
+ */
+export async function selfProbeInCluster(
+  service: Probed,
+  options: SelfProbeOptions
+): Promise<void> {
+  const { createServer } = await import('node:net')
+  const door = createServer((socket) => void service.server.emit('connection', socket))
+  door.listen({ port: 0, host: '127.0.0.1', exclusive: true })
+  try {
+    await once(door, 'listening', { signal: options.signal })
+    await selfProbe({ addresses: () => [door.address() as AddressInfo] }, options)
+    await selfProbe(service, { ...options, path: undefined })
+  } finally {
+    door.close()
+  }
 }
 
 type Target = { host: string; port: number } | { socketPath: string }

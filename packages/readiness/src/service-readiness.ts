@@ -1,21 +1,36 @@
 import { OptionError } from '@muster/options'
-import { BackgroundCheck } from './check.ts'
+import { BackgroundCheck, type CheckReport, type CompleteCheckOptions } from './check.ts'
 import { WithdrawTimeoutError } from './errors.ts'
-import type { Hold, Readiness, ReadinessReport } from './index.ts'
+import type { Readiness } from './index.ts'
 import type { Identity } from './identity.ts'
 import type { readOptions } from './options.ts'
+import type { Logger } from './notifier.ts'
 import { redact } from './redact.ts'
 import { type ChangeListener, type ReadinessState, StateMachine } from './state-machine.ts'
-import { Timeline } from './timeline.ts'
+import { Timeline, type TimelineEntry } from './timeline.ts'
+
+/** Keeps the service from being ready until released. */
+export interface Hold extends Disposable {
+  readonly name: string
+  release(): void
+}
+
+export interface ReadinessReport extends Identity {
+  state: ReadinessState
+  /** Why it is in this state. */
+  cause: string
+  /** Since when, ISO 8601. */
+  since: string
+  /** What keeps it from being ready, with the reason. */
+  waitingFor: Record<string, string>
+  checks: Record<string, CheckReport>
+  /** What other plugins say of themselves: see `describe()`. */
+  parts: Record<string, unknown>
+  /** What start-up consisted of, until the service was ready for the first time. */
+  timeline: TimelineEntry[]
+}
 
 type Withdrawal = (signal: AbortSignal) => unknown
-
-/** The log of an app, as far as it is used here. */
-export interface Logger {
-  info(details: object, message: string): void
-  warn(details: object, message: string): void
-  error(details: object, message: string): void
-}
 
 const SELF_PROBE = 'self-probe'
 const DECLARATION = 'declaration'
@@ -122,9 +137,15 @@ export class ServiceReadiness implements Readiness {
     return this.#withdrawn
   }
 
+  /** Adds a check, before `start()`; one of the application's own with this name stays. */
+  addCheck(name: string, options: CompleteCheckOptions): void {
+    this.#checks[name] ??= this.#createCheck(name, options)
+  }
+
   /** From listening on: checks run, and the time to become ready counts. */
   start(): void {
     const { signal } = this.life
+    if (signal.aborted) return
     this.time(SELF_PROBE)
     this.probeFailed('no answer yet')
     for (const [name, check] of Object.entries(this.#checks)) {
@@ -164,10 +185,7 @@ export class ServiceReadiness implements Readiness {
     }
   }
 
-  #createCheck(
-    name: string,
-    options: ConstructorParameters<typeof BackgroundCheck>[0]
-  ): BackgroundCheck {
+  #createCheck(name: string, options: CompleteCheckOptions): BackgroundCheck {
     const blocker = `check ${name}`
     if (options.critical) this.machine.block(blocker, 'has not passed yet')
     return new BackgroundCheck(options, ({ report: { status, error = '' } }) => {

@@ -91,6 +91,8 @@ export class StateMachine {
     this.since = Date.now()
     // One by one, so that a listener that throws does not keep the news from the others.
     for (const listener of this.#listeners) {
+      // A listener has brought about the next state, of which everybody knows by now.
+      if (this.state !== state) return
       try {
         listener({ state, previous, cause })
       } catch (error) {

@@ -117,8 +117,8 @@ describe('self-probe', () => {
     const giveUp = new AbortController()
     const failures: string[] = []
 
-    const probing = selfProbe({
-      addresses: [stranger.address() as AddressInfo],
+    const service = { addresses: () => [stranger.address() as AddressInfo] }
+    const probing = selfProbe(service, {
       tls: false,
       http2: false,
       path: '/livez',

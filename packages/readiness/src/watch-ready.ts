@@ -1,0 +1,68 @@
+import { duration, parseOptions } from '@muster/options'
+import { type FSWatcher, watch } from 'node:fs'
+import * as v from 'valibot'
+import { isReady, markerFolder, type MarkerQuestion } from './ready-marker.ts'
+
+const schema = v.strictObject({ interval: v.optional(duration, 250) })
+
+export interface WatchOptions extends MarkerQuestion {
+  /** ms between looks at whether the process is still alive. @default 250 */
+  interval?: number | undefined
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * Yields whether the marker is there and its process alive (with `parts`: all of them), then each change.
+ * A marker that comes or goes is seen at once, a process that dies without removing its own within `interval`.
+ * Ends when `signal` is aborted.
+ */
+export async function* watchReady(options: WatchOptions): AsyncGenerator<boolean, void, undefined> {
+  const { signal, interval: given, ...question } = options
+  const { interval } = parseOptions('watchReady', schema, { interval: given })
+  const folder = markerFolder({ dir: question.dir, service: question.service })
+  let watcher: FSWatcher | undefined
+  let last: boolean | undefined
+  let changed = false
+  let wake = (): void => {}
+  try {
+    while (!signal?.aborted) {
+      watcher ??= tryWatch()
+      changed = false
+      const now = isReady(question)
+      if (now !== last) yield (last = now)
+      if (!changed && !signal?.aborted) await change()
+    }
+  } finally {
+    watcher?.close()
+  }
+
+  /** The folder may come later, or be replaced: the interval makes up for it. */
+  function tryWatch(): FSWatcher | undefined {
+    try {
+      const created = watch(folder, { persistent: false }, onChange)
+      return created.on('error', () => {
+        created.close()
+        watcher = undefined
+      })
+    } catch {
+      return undefined
+    }
+  }
+
+  function onChange(): void {
+    changed = true
+    wake()
+  }
+
+  function change(): Promise<void> {
+    return new Promise((resolve) => {
+      wake = () => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', wake)
+        resolve()
+      }
+      const timer = setTimeout(wake, interval)
+      signal?.addEventListener('abort', wake)
+    })
+  }
+}
