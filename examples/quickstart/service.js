@@ -12,7 +12,7 @@ await app.register(service, {
   service: NAME,
   orchestrator: ORCHESTRATOR,
   redis: REDIS_URL,
-  presence: REDIS_URL && { namespace: NAMESPACE, ttl, heartbeat: ttl / 3 },
+  presence: REDIS_URL && { namespace: NAMESPACE, ttl, heartbeat: Math.floor(ttl / 3) },
   shutdown: { drainDelay: 700 }
 })
 

@@ -12,7 +12,12 @@ const schema = v.strictObject({
   shutdown: v.optional(v.union([v.literal(false), part]), {}),
   cancellation: v.optional(v.union([v.literal(false), part]), {}),
   orchestrator: v.optional(v.union([v.literal(false), v.string(), v.instance(URL), part]), {}),
-  redis: v.optional(v.union([v.string(), part], 'expected a redis:// URL, ioredis options or a client (value not shown)')),
+  redis: v.optional(
+    v.union(
+      [v.string(), part],
+      'expected a redis:// URL, ioredis options or a client (value not shown)'
+    )
+  ),
   presence: v.optional(v.union([v.literal(false), part]))
 })
 

@@ -33,7 +33,9 @@ describe('service', () => {
     const origin = await app.listen({ port: 0, host: '127.0.0.1' })
     await app.readiness.whenReady()
     expect(await (await fetch(origin)).json()).toEqual({ cancelled: false })
-    await eventually(async () => expect(await list()).toMatchObject({ count: 1, services: [{ id: 'billing' }] }))
+    await eventually(async () =>
+      expect(await list()).toMatchObject({ count: 1, services: [{ id: 'billing' }] })
+    )
     await eventually(async () => expect(await app.presence.instances('billing')).toHaveLength(1))
     expect(app.readiness.identity).toMatchObject({ service: 'billing', version: '2.1.0' })
 
@@ -45,8 +47,8 @@ describe('service', () => {
   it('leaves out what is false, and presence unless it was asked for', async () => {
     const app = await createService({ shutdown: false, cancellation: false, orchestrator: false })
     await app.ready()
-    const there = ['readiness', 'shutdown', 'cancellation', 'presence', 'registration'].filter((name) =>
-      app.hasDecorator(name)
+    const there = ['readiness', 'shutdown', 'cancellation', 'presence', 'registration'].filter(
+      (name) => app.hasDecorator(name)
     )
     expect(there).toEqual(['readiness'])
   })

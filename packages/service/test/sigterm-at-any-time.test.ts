@@ -1,6 +1,6 @@
 import { redisLeases } from '@muster/leases'
 import { orchestrator } from '@muster/orchestrator'
-import { startFixture, startRedis } from '@muster/testkit'
+import { seededRandom, startFixture, startRedis } from '@muster/testkit'
 import Fastify from 'fastify'
 import { setTimeout as pause } from 'node:timers/promises'
 import { expect, it, onTestFinished } from 'vitest'
@@ -12,7 +12,7 @@ const WINDOW = 2_000
 
 it(`leaves no registration and no presence after SIGTERM at ${ROUNDS} random instants from the spawn on`, async () => {
   const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
-  const random = mulberry32(seed)
+  const random = seededRandom(seed)
   const redis = await startRedis()
   const registry = Fastify()
   await registry.register(orchestrator)
@@ -26,7 +26,9 @@ it(`leaves no registration and no presence after SIGTERM at ${ROUNDS} random ins
   const reached = { nothing: 0, registered: 0 }
 
   for (let round = 0; round < ROUNDS; round += AT_ONCE) {
-    await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => live(`i-${round + i}`, random() * WINDOW)))
+    await Promise.all(
+      Array.from({ length: AT_ONCE }, (_, i) => live(`i-${round + i}`, random() * WINDOW))
+    )
     const response = await fetch(`${origin}/services`)
     expect(await response.json(), `seed ${seed}`).toMatchObject({ count: 0 })
     expect(await present.list('fleeting'), `seed ${seed}`).toEqual([])
@@ -53,14 +55,3 @@ it(`leaves no registration and no presence after SIGTERM at ${ROUNDS} random ins
     expect(clean, `seed ${seed}, ${ms} ms: code ${code}, ${signal}\n${fixture.output}`).toBe(true)
   }
 }, 180_000)
-
-/** A small seeded generator, so that a failure can be repeated with SEED. */
-function mulberry32(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}

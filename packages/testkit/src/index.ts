@@ -5,3 +5,4 @@ export { type RawConnection, rawConnection, rawRequest, type RawResponse } from 
 export { type RedisServer, startRedis } from './redis.ts'
 export { type RedisCluster, startRedisCluster } from './redis-cluster.ts'
 export { type RedisSentinels, startRedisSentinels } from './redis-sentinel.ts'
+export { seededRandom } from './seeded-random.ts'
