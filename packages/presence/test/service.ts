@@ -21,7 +21,8 @@ export interface Service {
 /** An app with presence, closed when the test is over. Not listening yet. */
 export async function createService(
   options: PresenceOptions,
-  ready: ReadinessOptions = {}
+  ready: ReadinessOptions = {},
+  finish: (close: () => Promise<void>) => void = onTestFinished
 ): Promise<Service> {
   const log: LogLine[] = []
   const warnings: string[] = []
@@ -37,7 +38,7 @@ export async function createService(
   await app.register(readiness, { service: 'billing', ...ready })
   await app.register(presence, options)
   app.get('/', async () => 'served')
-  onTestFinished(async () => {
+  finish(async () => {
     await app.close()
     process.exitCode = undefined
   })
