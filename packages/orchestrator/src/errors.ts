@@ -23,3 +23,30 @@ export const FencedError = createError<[string]>(
 
 /** The payload of a registration is well-formed JSON but not acceptable. */
 export const PayloadError = createError<[string]>('MUSTER_ERR_PAYLOAD', '%s', 422)
+
+/** The path after `run` tries to leave what the service has registered. */
+export const PathError = createError<[string]>('MUSTER_ERR_PATH', '%s', 400)
+
+/** No instance of the service could be reached. */
+export const UnreachableError = createError<[string, { cause: unknown }?]>(
+  'MUSTER_ERR_UNREACHABLE',
+  'The service could not be reached: %s',
+  502
+)
+
+/** An instance accepted the request and did not answer in time. */
+export const UpstreamTimeoutError = createError<[string]>(
+  'MUSTER_ERR_UPSTREAM_TIMEOUT',
+  'No answer from %s',
+  504
+)
+
+/** The proxy was asked for something that came through the proxy. */
+export const LoopError = createError('MUSTER_ERR_LOOP', 'The request came through here before', 508)
+
+/** As many event streams are open as one orchestrator serves. */
+export const TooManyStreamsError = createError(
+  'MUSTER_ERR_TOO_MANY_STREAMS',
+  'Too many event streams are open here',
+  503
+)

@@ -1,4 +1,11 @@
-import type { Lease, LeaseKey, LeaseStore, RemoveResult, RenewResult } from '@muster/leases'
+import type {
+  Lease,
+  LeaseEntry,
+  LeaseKey,
+  LeaseStore,
+  RemoveResult,
+  RenewResult
+} from '@muster/leases'
 
 /** What a service sends to register; further fields are kept. */
 export interface Entry {
@@ -14,28 +21,44 @@ export interface Member {
   incarnation?: string | undefined
 }
 
-export interface InstanceView extends Entry {
-  instance_id: string
-  incarnation?: string
+export type Status = 'alive' | 'suspect'
+
+interface Stay extends Entry {
   /** `suspect`: overdue, but kept because too many are overdue together. */
-  status: 'alive' | 'suspect'
+  status: Status
   registered_at: string
   last_updated: string
+}
+
+/** An instance without what changes at each ping. */
+export interface EntryView extends Stay {
+  /** Of the service. */
+  id: string
+  instance_id: string
+  incarnation?: string
+}
+
+export interface InstanceView extends Stay {
+  instance_id: string
+  incarnation?: string
   last_ping_at: string
   expires_at: string
 }
 
 /** A service as its latest instance, and all its instances. */
-export interface ServiceView extends Omit<InstanceView, 'instance_id' | 'incarnation'> {
+export interface ServiceView extends Stay {
   id: string
+  last_ping_at: string
+  expires_at: string
   instances: InstanceView[]
 }
 
 export interface RosterFilter {
-  status?: InstanceView['status'] | undefined
+  status?: Status | undefined
   /** Starts after this id. */
   after?: string | undefined
-  limit: number
+  /** How many at most. @default 1000 */
+  limit?: number | undefined
 }
 
 /** Stands for the incarnation of those who send none. */
@@ -84,7 +107,7 @@ export class Roster {
   }
 
   /** A page of services in order of their ids; `next` is the id to go on after. */
-  async page({ status, after = '', limit }: RosterFilter) {
+  async page({ status, after = '', limit = 1_000 }: RosterFilter) {
     const services: ServiceView[] = []
     for (const id of await this.#store.services()) {
       if (id <= after) continue
@@ -111,15 +134,23 @@ function isSame(previous: object, entry: Entry): boolean {
   return JSON.stringify(previous) === JSON.stringify(entry)
 }
 
-function instanceView({ id, incarnation, record, age, expiresIn, suspect }: Lease): InstanceView {
-  const now = Date.now()
+export function entryView({ service, id, incarnation, record, suspect }: LeaseEntry): EntryView {
   return {
-    ...(record as Entry & { registered_at: string; last_updated: string }),
+    ...(record as Stay),
+    id: service,
     instance_id: id,
     ...(incarnation === ANYONE ? {} : { incarnation }),
-    status: suspect ? 'suspect' : 'alive',
-    last_ping_at: new Date(now - age).toISOString(),
-    expires_at: new Date(now + expiresIn).toISOString()
+    status: suspect ? 'suspect' : 'alive'
+  }
+}
+
+function instanceView(lease: Lease): InstanceView {
+  const { id: _, ...view } = entryView(lease)
+  const now = Date.now()
+  return {
+    ...view,
+    last_ping_at: new Date(now - lease.age).toISOString(),
+    expires_at: new Date(now + lease.expiresIn).toISOString()
   }
 }
 

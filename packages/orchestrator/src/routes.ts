@@ -1,14 +1,19 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FencedError, KeyError, PayloadError, UnknownServiceError } from './errors.ts'
+import type { EventHub } from './event-hub.ts'
+import { eventRoutes } from './event-routes.ts'
 import { problem, sendProblem } from './problem.ts'
 import type { Entry, Member, Roster, RosterFilter } from './roster.ts'
+import { runRoutes } from './run-routes.ts'
 import * as schemas from './schemas.ts'
 import { keyCheck } from './service-key.ts'
 
 interface RoutesOptions {
   roster: Roster
+  hub: EventHub
   key: string[]
   readKey: string[]
+  proxy: { timeout: number } | false
 }
 
 interface Payload extends Entry {
@@ -28,7 +33,7 @@ const DEEPEST = 32
 /** The wire of the registration protocol, below the prefix that it is registered with. */
 export async function routes(
   scope: FastifyInstance,
-  { roster, key, readKey }: RoutesOptions
+  { roster, hub, key, readKey, proxy }: RoutesOptions
 ): Promise<void> {
   const mayWrite = keyCheck(key)
   const mayRead = readKey.length === 0 ? () => true : keyCheck([...readKey, ...key])
@@ -49,7 +54,7 @@ export async function routes(
   for (const register of ['/$register', '/:register(^\\$register$)']) {
     scope.post<{ Body: Payload }>(
       register,
-      { ...write, bodyLimit: BODY_LIMIT, schema: { body: schemas.registration } },
+      { ...write, bodyLimit: BODY_LIMIT, schema: schemas.register(register) },
       async (request, reply) => {
         const { id, instance_id, incarnation, ...entry } = request.body
         const service = id ?? entry.info['id']
@@ -72,28 +77,24 @@ export async function routes(
   }
 
   for (const ping of ['/:id/$ping', '/:id/:ping(^\\$ping$)']) {
-    scope.put<MemberRequest>(
-      ping,
-      { ...write, schema: { params: schemas.params, querystring: schemas.member } },
-      async (request) => {
-        const member = memberOf(request)
-        const result = await roster.ping(member)
-        if (result === 'gone') throw new UnknownServiceError(nameOf(member))
-        if (result === 'fenced') throw new FencedError(nameOf(member))
-        const now = Date.now()
-        return {
-          id: member.service,
-          status: 'alive',
-          last_ping_at: new Date(now).toISOString(),
-          expires_at: new Date(now + roster.ttl).toISOString()
-        }
+    scope.put<MemberRequest>(ping, { ...write, schema: schemas.ping(ping) }, async (request) => {
+      const member = memberOf(request)
+      const result = await roster.ping(member)
+      if (result === 'gone') throw new UnknownServiceError(nameOf(member))
+      if (result === 'fenced') throw new FencedError(nameOf(member))
+      const now = Date.now()
+      return {
+        id: member.service,
+        status: 'alive',
+        last_ping_at: new Date(now).toISOString(),
+        expires_at: new Date(now + roster.ttl).toISOString()
       }
-    )
+    })
   }
 
   scope.delete<MemberRequest>(
     '/:id',
-    { ...write, schema: { params: schemas.params, querystring: schemas.member } },
+    { ...write, schema: schemas.deregister },
     async (request, reply) => {
       const member = memberOf(request)
       const result = await roster.remove(member)
@@ -105,7 +106,7 @@ export async function routes(
 
   scope.get<{ Querystring: RosterFilter }>(
     '/',
-    { ...read, schema: { querystring: schemas.filter } },
+    { ...read, schema: schemas.list },
     async ({ query }) => {
       const { services, next } = await roster.page(query)
       const more = next && search({ ...query, limit: `${query.limit}`, after: next })
@@ -115,13 +116,22 @@ export async function routes(
 
   scope.get<{ Params: { id: string } }>(
     '/:id',
-    { ...read, schema: { params: schemas.params } },
+    { ...read, schema: schemas.get },
     async ({ params: { id } }) => {
       const service = await roster.find(id)
       if (!service) throw new UnknownServiceError(id)
       return service
     }
   )
+
+  await scope.register(eventRoutes, { hub, read })
+  if (proxy)
+    await scope.register(runRoutes, {
+      roster,
+      read,
+      opens: keyCheck([...key, ...readKey]),
+      ...proxy
+    })
 
   function pingUrl(request: FastifyRequest, id: string, query: Record<string, string | undefined>) {
     return `${request.protocol}://${request.host}${base}/${id}/$ping${search(query)}`

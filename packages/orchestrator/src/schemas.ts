@@ -7,7 +7,7 @@ const instance_id = { type: 'string', pattern: INSTANCE, maxLength: 128 }
 const incarnation = { type: 'string', pattern: TOKEN, maxLength: 128 }
 const time = { type: 'string', format: 'date-time' }
 
-export const registration = {
+const registration = {
   type: 'object',
   required: ['url', 'info'],
   properties: {
@@ -18,23 +18,23 @@ export const registration = {
     incarnation: { ...incarnation, description: 'A random token of this start of the replica' }
   },
   additionalProperties: true
-} as const
+}
 
-export const params = { type: 'object', properties: { id } } as const
+const params = { type: 'object', properties: { id } }
 
-export const member = {
+const member = {
   type: 'object',
   properties: { instance_id, incarnation }
-} as const
+}
 
-export const filter = {
+const filter = {
   type: 'object',
   properties: {
     status: { type: 'string', enum: ['alive', 'suspect'] },
     after: { type: 'string', maxLength: 128, description: 'Start after this id' },
     limit: { type: 'integer', minimum: 1, maximum: 1000, default: 1000 }
   }
-} as const
+}
 
 const instance = {
   type: 'object',
@@ -49,23 +49,23 @@ const instance = {
     last_ping_at: time,
     expires_at: time
   }
-} as const
+}
 
-export const service = {
+const service = {
   type: 'object',
   properties: { id, ...instance.properties, instances: { type: 'array', items: instance } }
-} as const
+}
 
-export const services = {
+const services = {
   type: 'object',
   properties: {
     count: { type: 'integer', description: 'How many services this answer has' },
     services: { type: 'array', items: service },
     next: { type: 'string', description: 'Where the list goes on' }
   }
-} as const
+}
 
-export const registered = {
+const registered = {
   type: 'object',
   properties: {
     id,
@@ -76,15 +76,15 @@ export const registered = {
     ttl_seconds: { type: 'number' },
     ping_url: { type: 'string' }
   }
-} as const
+}
 
-export const alive = {
+const alive = {
   type: 'object',
   properties: { id, status: { const: 'alive' }, last_ping_at: time, expires_at: time }
-} as const
+}
 
 /** RFC 9457 */
-export const problem = {
+const problem = {
   type: 'object',
   properties: {
     title: { type: 'string' },
@@ -99,4 +99,42 @@ export const problem = {
       }
     }
   }
-} as const
+}
+
+const answers = (success: object) => ({ ...success, '4xx': problem, '5xx': problem })
+/** The second spelling of a path is not to appear in an OpenAPI document. */
+const hidden = (path: string) => ({ hide: path.includes('^') })
+
+export const register = (path: string) => ({
+  ...hidden(path),
+  summary: 'Registers an instance of a service, or renews its registration',
+  body: registration,
+  response: answers({ 200: registered, 201: registered })
+})
+
+export const ping = (path: string) => ({
+  ...hidden(path),
+  summary: 'Keeps a registration alive',
+  params,
+  querystring: member,
+  response: answers({ 200: alive })
+})
+
+export const deregister = {
+  summary: 'Ends a registration',
+  params,
+  querystring: member,
+  response: answers({ 204: { type: 'null', description: 'Done' } })
+}
+
+export const list = {
+  summary: 'Lists the services with their instances',
+  querystring: filter,
+  response: answers({ 200: services })
+}
+
+export const get = {
+  summary: 'Shows a service with its instances',
+  params,
+  response: answers({ 200: service })
+}

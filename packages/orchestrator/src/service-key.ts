@@ -1,11 +1,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { IncomingHttpHeaders } from 'node:http'
+
+export type KeyCheck = (headers: {
+  authorization?: string | undefined
+  'x-service-key'?: unknown
+}) => boolean
 
 /**
  * Makes the check of X-Service-Key or a Bearer token against `keys`. The time it takes tells neither which key was
  * meant nor how much of it was right. Without keys everybody passes.
  */
-export function keyCheck(keys: string[]): (headers: IncomingHttpHeaders) => boolean {
+export function keyCheck(keys: string[]): KeyCheck {
   if (keys.length === 0) return () => true
   const digests = keys.map(digest)
   return (headers) => {
@@ -16,7 +20,7 @@ export function keyCheck(keys: string[]): (headers: IncomingHttpHeaders) => bool
   }
 }
 
-function keyOf(headers: IncomingHttpHeaders): string {
+function keyOf(headers: Parameters<KeyCheck>[0]): string {
   const given = headers['x-service-key']
   if (typeof given === 'string') return given
   return headers.authorization?.match(/^Bearer +(\S+)$/i)?.[1] ?? ''

@@ -1,38 +1,16 @@
 import Fastify, { type FastifyInstance } from 'fastify'
-import { rawRequest, type RawResponse } from '@muster/testkit'
 import { afterEach, describe, expect, it } from 'vitest'
-import { orchestrator, type OrchestratorOptions } from '../src/index.ts'
+import { BILLING, portOf, send, startOrchestrator } from './raw-client.ts'
 
 let app: FastifyInstance
 
-async function start(options: OrchestratorOptions = {}): Promise<number> {
-  app = Fastify()
-  await app.register(orchestrator, options)
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  return app.addresses()[0]?.port as number
+async function start(): Promise<number> {
+  const started = await startOrchestrator()
+  app = started.app
+  return started.port
 }
 
 afterEach(() => app.close())
-
-const BILLING = { id: 'billing', url: 'http://10.0.0.7:8080', info: { id: 'billing', zone: 'a' } }
-
-/** As a Python client sends it. */
-function send(
-  port: number,
-  method: string,
-  path: string,
-  { body, headers = '' }: { body?: unknown; headers?: string } = {}
-): Promise<RawResponse> {
-  const text = body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body)
-  const entity =
-    body === undefined
-      ? ''
-      : `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n`
-  return rawRequest(
-    port,
-    `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\naccept: */*\r\n${headers}${entity}\r\n${text}`
-  )
-}
 
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
@@ -118,7 +96,6 @@ describe('the wire', () => {
 
   it('takes content-type json without a body on ping and delete, where bare Fastify answers 400', async () => {
     const port = await start()
-    app.log.level = 'silent'
     await send(port, 'POST', '/services/$register', { body: BILLING })
     const headers = 'content-type: application/json\r\n'
     expect((await send(port, 'PUT', '/services/billing/$ping', { headers })).status).toBe(200)
@@ -127,7 +104,7 @@ describe('the wire', () => {
     const bare = Fastify()
     bare.delete('/x', () => 'deleted')
     await bare.listen({ port: 0, host: '127.0.0.1' })
-    const barePort = bare.addresses()[0]?.port as number
+    const barePort = portOf(bare)
     expect((await send(barePort, 'DELETE', '/x', { headers })).status).toBe(400)
     await bare.close()
   })
