@@ -70,23 +70,21 @@ export async function* run({ long, random }) {
   })
   await sentinels.close()
 
-  const servers = await startRedisCluster()
-  const cluster = new Cluster(servers.nodes).on('error', () => {})
+  const { servers, nodes, moveSlotOf, close } = await startRedisCluster()
+  const [first] = servers
+  const replica = servers.at(-1)
+  // To the master that has a replica.
+  await moveSlotOf('muster:{default}:due', 0)
+  const cluster = new Cluster(nodes).on('error', () => {})
   yield await during('failover of a Cluster, when a master is killed', {
-    redis: { nodes: servers.nodes },
+    redis: { nodes },
     store: redisLeases({ redis: cluster, ttl: 1_500, timeout: 300 }),
-    async begin() {
-      await servers.servers[await servers.masterOf('muster:{default}:due')].kill()
-    },
-    end: () =>
-      timeUntil(
-        async () => /cluster_state:ok/.test(await servers.servers[1].command('CLUSTER INFO')),
-        30_000
-      ),
+    begin: () => first.kill(),
+    end: () => timeUntil(async () => /cluster_state:ok/.test(await replica.command('CLUSTER INFO')), 30_000),
     away: 3_000
   })
   cluster.disconnect()
-  await servers.close()
+  await close()
 }
 
 /** An instance lives through `begin` and `end` under traffic. */
