@@ -89,13 +89,20 @@ export class LeaseView {
     }
   }
 
-  /** Gives up what was lost and did not come back until `now`. */
-  dropLost(now = performance.now()): void {
-    for (const instances of this.#services.values()) {
-      for (const lease of instances.values()) {
-        if (lease.lostUntil !== undefined && lease.lostUntil <= now) this.#delete(lease, 'expire')
-      }
-    }
+  /**
+   * Gives up what was lost and did not come back until `now`.
+   * @returns whether more may still have to be given up
+   */
+  dropLost(now = performance.now()): boolean {
+    const lost = this.list().filter(({ lostUntil }) => lostUntil !== undefined)
+    const over = lost.filter(({ lostUntil = 0 }) => lostUntil <= now)
+    for (const lease of over) this.#delete(lease, 'expire')
+    return over.length < lost.length
+  }
+
+  /** The services are about to be read anew. */
+  startReading(): void {
+    this.#readAt.clear()
   }
 
   #set(lease: ViewedLease): void {

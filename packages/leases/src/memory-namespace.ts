@@ -59,7 +59,8 @@ export class MemoryNamespace {
     const all = this.list()
     const dead = all.filter(({ deadline }) => deadline <= now).sort(byDeadline)
     if (dead.length === 0) return
-    if (now - this.#window.opened >= ttl) {
+    const { opened } = this.#window
+    if (now - opened >= ttl || opened > now) {
       this.#window = { opened: now, total: all.length, removed: 0 }
     }
     const most = Math.max(1, Math.floor(this.#window.total * expiryShare))

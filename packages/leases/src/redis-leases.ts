@@ -47,6 +47,7 @@ export class RedisLeases implements LeaseStore {
   #tail: RedisTail | undefined
   #keptAt = -Infinity
   #saidMalformed = false
+  #askedForPolicy = false
 
   /** @param scripts told to read another clock, for a test of the model */
   constructor(input: RedisLeaseOptions, scripts = leaseScripts()) {
@@ -63,6 +64,7 @@ export class RedisLeases implements LeaseStore {
       },
       onReady: () => {
         this.#tail?.reconnect()
+        void this.#warnOfEviction()
         for (const listener of this.#listeners) listener()
       }
     })
@@ -193,6 +195,22 @@ export class RedisLeases implements LeaseStore {
     this.#readings.set(service, { epoch, seq, leases, validUntil })
     if (leases.length === 0) this.#readings.delete(service)
     return { leases, now, suspects }
+  }
+
+  /** A lease that the server evicts looks like a crash. Never rejects. */
+  async #warnOfEviction(): Promise<void> {
+    if (this.#askedForPolicy) return
+    this.#askedForPolicy = true
+    try {
+      const info = await (await this.#connection.ready()).info('memory')
+      const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'noeviction'
+      if (policy === 'noeviction') return
+      this.#options.logger.warn(
+        `Redis may evict leases: its maxmemory-policy is ${policy}, not noeviction`
+      )
+    } catch {
+      // It may not be ours to ask.
+    }
   }
 
   #createView(emit: (change: LeaseChange) => void): LeaseView {

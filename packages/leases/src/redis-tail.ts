@@ -32,10 +32,11 @@ interface TailOptions {
 export class RedisTail {
   readonly #options: TailOptions
   readonly #life = new AbortController()
-  /** Where the view stands, as long as nothing was missed. */
-  #at: Revision | undefined
+  /** Where the view stands. */
+  #at: Revision = { epoch: '', seq: 0 }
+  /** Something may have been missed: all is to be read again. */
+  #missed = true
   #known = false
-  #last: Revision = { epoch: '', seq: 0 }
   #sweepAt = 0
   #suspects = false
 
@@ -66,14 +67,14 @@ export class RedisTail {
     let failures = 0
     while (!signal.aborted) {
       try {
-        this.#at ??= await this.#readAll()
+        if (this.#missed) await this.#recover()
         const client = await connection.ready()
-        await this.#pull(client, this.#at, this.#sweepAt - performance.now())
-        if (performance.now() >= this.#sweepAt && this.#at) await this.#sweep(client, this.#at)
+        await this.#pull(client, this.#sweepAt - performance.now())
+        if (performance.now() >= this.#sweepAt && !this.#missed) await this.#sweep(client)
         failures = 0
         onSuccess()
       } catch (error) {
-        this.#at = undefined
+        this.#missed = true
         if (signal.aborted) return
         if (++failures === FAILURES_TO_TELL) onFailure(error)
         await pause(RETRY_AFTER, undefined, { signal }).catch(() => {})
@@ -81,26 +82,41 @@ export class RedisTail {
     }
   }
 
-  async #readAll(): Promise<Revision> {
-    const { registry, run, view, grace, onRead } = this.#options
+  /** Reads on where the view stood, as far as the stream goes back, then all there is. */
+  async #recover(): Promise<void> {
+    const { registry, run, connection, grace } = this.#options
+    const found = await run((client) => registry.sweep(client))
+    const client = await connection.ready()
+    const lost = isLoss(this.#at, found)
+    this.#missed = false
+    let seq = -1
+    while (this.#known && !lost && !this.#missed && this.#at.seq > seq) {
+      seq = this.#at.seq
+      await this.#pull(client, 0)
+    }
+    await this.#readAll(lost ? performance.now() + grace : undefined)
+    this.#missed = false
+  }
+
+  async #readAll(lostUntil: number | undefined): Promise<void> {
+    const { registry, run, view, onRead } = this.#options
     const { epoch, seq } = await run((client) => registry.sweep(client))
-    const lostUntil = isLoss(this.#last, { epoch, seq }) ? performance.now() + grace : undefined
     const there = await run((client) => registry.services(client))
+    view.startReading()
     const read = async (service: string): Promise<void> => {
       const { size } = await run((client) => registry.sweep(client, service))
       const found = await run((client) => registry.values(client, service, { epoch, seq, size }))
       view.reset(service, found.values, found.seq, lostUntil)
     }
     await Promise.all([...new Set([...there, ...view.services])].map(read))
-    this.#last = { epoch, seq }
+    this.#at = { epoch, seq }
     this.#sweepAt = 0
     this.#known = true
     onRead()
-    return { epoch, seq }
   }
 
   /** Reads the next changes, waiting up to `wait` ms for the first. */
-  async #pull(client: RedisClient, at: Revision, wait: number): Promise<void> {
+  async #pull(client: RedisClient, wait: number): Promise<void> {
     const { view, registry } = this.#options
     const block = Math.ceil(Math.min(Math.max(wait, 1), LONGEST_BLOCK))
     const reply = await client.xread(
@@ -110,36 +126,33 @@ export class RedisTail {
       block,
       'STREAMS',
       registry.events,
-      `${at.seq}-0`
+      `${this.#at.seq}-0`
     )
     for (const [id, fields] of reply?.[0]?.[1] ?? []) {
       const event = streamEvent(id, fields)
       // Trimmed before it was read, or of a version to come: only what is stored can tell.
-      if (event.seq !== at.seq + 1 || !view.apply(event)) return this.#miss()
-      at.seq = event.seq
-      this.#last = { ...at }
+      if (event.seq !== this.#at.seq + 1 || !view.apply(event)) {
+        this.#missed = true
+        return
+      }
+      this.#at.seq = event.seq
       this.#sweepAt = Math.min(this.#sweepAt, performance.now() + ttlOf(event))
     }
   }
 
   /** Looks for what makes no event: deadlines, and a registry that lost its data. */
-  async #sweep(client: RedisClient, at: Revision): Promise<void> {
+  async #sweep(client: RedisClient): Promise<void> {
     const { registry, run, view } = this.#options
     const found = await run((other) => registry.sweep(other))
-    if (at.epoch === '') at.epoch = found.epoch
-    if (isLoss(at, found)) return this.#miss()
-    if (found.seq > at.seq) await this.#pull(client, at, 0)
-    if (found.seq > at.seq) return this.#miss()
+    if (this.#at.epoch === '') this.#at.epoch = found.epoch
+    if (found.seq > this.#at.seq) await this.#pull(client, 0)
+    if (isLoss(this.#at, found) || found.seq > this.#at.seq) this.#missed = true
+    if (this.#missed) return
     if (this.#suspects || found.suspects.size > 0) view.markSuspects(found.suspects)
-    this.#suspects = found.suspects.size > 0
-    view.dropLost()
+    this.#suspects = view.dropLost() || found.suspects.size > 0
     const wait = found.wait < 0 ? LONGEST_BLOCK : found.wait + 1
     const most = this.#suspects ? SUSPECTS_EVERY : LONGEST_BLOCK
     this.#sweepAt = performance.now() + Math.min(wait, most)
-  }
-
-  #miss(): void {
-    this.#at = undefined
   }
 }
 

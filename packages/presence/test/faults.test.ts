@@ -1,5 +1,7 @@
 import { redisLeases } from '@muster/leases'
 import { eventually, type RedisServer, startRedis, startRedisSentinels } from '@muster/testkit'
+import type { PresenceOptions } from '@muster/presence'
+import type { FastifyInstance } from 'fastify'
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createService } from './service.ts'
@@ -98,12 +100,7 @@ describe.concurrent('faults of Redis', () => {
       const traffic = startTraffic(url)
 
       await fault.inflict(server)
-      if (!fault.short) {
-        await eventually(() => expect(app.presence.self.state).toBe('lost'), { deadline: 5_000 })
-        await expectQuickBootAndClose(options)
-        // Several beats fail, and the lease runs out.
-        await pause(TTL + 500)
-      }
+      if (!fault.short) await expectLoss(app, options)
       await fault.recover(server)
       const recovered = performance.now()
 
@@ -190,7 +187,14 @@ function startTraffic(url: string) {
   }
 }
 
-async function expectQuickBootAndClose(options: object): Promise<void> {
+async function expectLoss(app: FastifyInstance, options: PresenceOptions): Promise<void> {
+  await eventually(() => expect(app.presence.self.state).toBe('lost'), { deadline: 5_000 })
+  await expectQuickBootAndClose(options)
+  // Several beats fail, and the lease runs out.
+  await pause(TTL + 500)
+}
+
+async function expectQuickBootAndClose(options: PresenceOptions): Promise<void> {
   let close = async (): Promise<void> => {}
   const { app, listen } = await createService(
     options,
