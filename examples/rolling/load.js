@@ -1,5 +1,6 @@
 // Clients on keep-alive connections through the proxy, which count what fails.
 import { Agent, request } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
 
 const TEXT = JSON.stringify({ text: 'x'.repeat(2_000) })
 
@@ -35,6 +36,8 @@ export function startLoad(port) {
   }
 
   async function slowLoop() {
+    // Out of step, so that some have just begun whenever an instance is told to go.
+    await pause(Math.random() * 2_500)
     while (!stopped) {
       const outcome = await call('POST', '/slow', TEXT)
       counts.slow += 1

@@ -1,11 +1,10 @@
-// HAProxy with its own health checks, and nginx, whose list of upstreams is rewritten by whoever checks health.
+// HAProxy with health checks, and nginx without.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 
 const CHECK_INTERVAL = 200
 
@@ -36,31 +35,20 @@ ${upstreams.map((at, i) => `  server s${i} 127.0.0.1:${at} check inter ${CHECK_I
   return run('haproxy', ['-db', '-f', file], directory)
 }
 
+/**
+ * nginx without its commercial part has no health checks: it learns from an answer. What is refused, or answered 503
+ * because the instance is going, goes to the next one; ours answers 503 only to what can be sent again.
+ */
 export async function startNginx(port, upstreams) {
   const directory = mkdtempSync(join(tmpdir(), 'muster-nginx-'))
   const file = join(directory, 'nginx.conf')
-  let healthy = []
-  configure(upstreams)
-  const nginx = run('nginx', ['-p', directory, '-c', file], directory)
-  const checking = new AbortController()
-  void check(checking.signal)
-  return {
-    async stop() {
-      checking.abort()
-      await nginx.stop()
-    }
-  }
-
-  function configure(up) {
-    healthy = up
-    writeFileSync(
-      file,
-      `
+  writeFileSync(
+    file,
+    `
 daemon off;
 pid ${directory}/nginx.pid;
 error_log ${directory}/error.log;
 worker_processes 1;
-worker_shutdown_timeout 30s;
 events { worker_connections 1024; }
 http {
   access_log off;
@@ -69,8 +57,9 @@ http {
   fastcgi_temp_path ${directory};
   uwsgi_temp_path ${directory};
   scgi_temp_path ${directory};
+  keepalive_requests 1000000;
   upstream instances {
-${up.map((at) => `    server 127.0.0.1:${at} max_fails=0;`).join('\n')}
+${upstreams.map((at) => `    server 127.0.0.1:${at} max_fails=1 fail_timeout=1s;`).join('\n')}
   }
   server {
     listen 127.0.0.1:${port};
@@ -79,25 +68,13 @@ ${up.map((at) => `    server 127.0.0.1:${at} max_fails=0;`).join('\n')}
       proxy_http_version 1.1;
       proxy_set_header connection "";
       proxy_buffering off;
-      proxy_next_upstream off;
+      proxy_next_upstream error http_503 non_idempotent;
     }
   }
 }
 `
-    )
-  }
-
-  async function check(signal) {
-    while (!signal.aborted) {
-      const answers = await Promise.all(upstreams.map(isReady))
-      const up = upstreams.filter((_, i) => answers[i])
-      if (up.length > 0 && up.join() !== healthy.join()) {
-        configure(up)
-        nginx.child.kill('SIGHUP')
-      }
-      await pause(CHECK_INTERVAL, undefined, { signal }).catch(() => {})
-    }
-  }
+  )
+  return run('nginx', ['-p', directory, '-c', file], directory)
 }
 
 export function isReady(port) {
