@@ -1,33 +1,47 @@
-// Sees to it that the programs the tests talk to are on this machine: today a redis-server.
+// Sees to it that programs are on this machine: those that the tests talk to, or those named as arguments.
 // Plain JavaScript without dependencies, because it runs before anything is installed or built.
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 
-const has = (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).error === undefined
-const run = (command, ...args) => {
+/** Program → its package, where that has another name. */
+const PACKAGES = { 'redis-server': { brew: 'redis' } }
+const TESTED = ['redis-server']
+
+const has = (program) =>
+  [...process.env.PATH.split(delimiter), '/usr/sbin'].some((folder) =>
+    existsSync(join(folder, program))
+  )
+const packageOf = (program, manager) => PACKAGES[program]?.[manager] ?? program
+
+const managers = {
+  apt: {
+    usable: () => has('apt-get') && process.getuid?.() === 0,
+    install(packages) {
+      run('apt-get', 'update', '-qq')
+      run('apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...packages)
+    }
+  },
+  brew: { usable: () => has('brew'), install: (packages) => run('brew', 'install', ...packages) }
+}
+
+const wanted = process.argv.length > 2 ? process.argv.slice(2) : TESTED
+const missing = wanted.filter((program) => !has(program))
+if (missing.length > 0) {
+  console.log(`Needed here, and not on this machine: ${missing.join(', ')}.`)
+  const [name, manager] = Object.entries(managers).find(([, { usable }]) => usable()) ?? []
+  if (!manager) {
+    const packages = missing.map((program) => packageOf(program, 'apt')).join(' ')
+    console.error(`Install them once, then try again:\n  sudo apt-get install ${packages}`)
+    process.exit(1)
+  }
+  manager.install([...new Set(missing.map((program) => packageOf(program, name)))])
+}
+
+function run(command, ...args) {
   console.log(`$ ${command} ${args.join(' ')}`)
   execFileSync(command, args, {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
   })
-}
-
-const installers = [
-  {
-    usable: () => has('apt-get') && process.getuid?.() === 0,
-    install() {
-      run('apt-get', 'update', '-qq')
-      run('apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'redis-server')
-    }
-  },
-  { usable: () => has('brew'), install: () => run('brew', 'install', 'redis') }
-]
-
-if (!has('redis-server')) {
-  console.log('The tests run against real Redis servers, and there is no redis-server here.')
-  const installer = installers.find(({ usable }) => usable())
-  if (!installer) {
-    console.error('Install it once, then run npm test again:\n  sudo apt-get install redis-server')
-    process.exit(1)
-  }
-  installer.install()
 }
