@@ -50,3 +50,9 @@ export const TooManyStreamsError = createError(
   'Too many event streams are open here',
   503
 )
+
+/** The command was called with arguments that it does not know or cannot use. */
+export const UsageError = createError<[string, { cause?: unknown }?]>(
+  'MUSTER_ERR_USAGE',
+  '%s (--help shows what is possible)'
+)

@@ -77,19 +77,23 @@ export async function routes(
   }
 
   for (const ping of ['/:id/$ping', '/:id/:ping(^\\$ping$)']) {
-    scope.put<MemberRequest>(ping, { ...write, schema: schemas.ping(ping) }, async (request) => {
-      const member = memberOf(request)
-      const result = await roster.ping(member)
-      if (result === 'gone') throw new UnknownServiceError(nameOf(member))
-      if (result === 'fenced') throw new FencedError(nameOf(member))
-      const now = Date.now()
-      return {
-        id: member.service,
-        status: 'alive',
-        last_ping_at: new Date(now).toISOString(),
-        expires_at: new Date(now + roster.ttl).toISOString()
+    scope.put<MemberRequest>(
+      ping,
+      { ...write, schema: schemas.ping(ping), logLevel: 'warn' },
+      async (request) => {
+        const member = memberOf(request)
+        const result = await roster.ping(member)
+        if (result === 'gone') throw new UnknownServiceError(nameOf(member))
+        if (result === 'fenced') throw new FencedError(nameOf(member))
+        const now = Date.now()
+        return {
+          id: member.service,
+          status: 'alive',
+          last_ping_at: new Date(now).toISOString(),
+          expires_at: new Date(now + roster.ttl).toISOString()
+        }
       }
-    })
+    )
   }
 
   scope.delete<MemberRequest>(

@@ -124,9 +124,7 @@ const lookupAllowed: LookupFunction = (hostname, options, callback) => {
 }
 
 function isForbidden(address: string): boolean {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
-  const plain = mapped ?? address
-  return FORBIDDEN.check(plain, isIP(plain) === 6 ? 'ipv6' : 'ipv4')
+  return FORBIDDEN.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
 }
 
 /** Neither plain nor encoded dots lead out of what was registered. */
