@@ -30,6 +30,11 @@ export interface RedisLeaseOptions extends LeaseOptions {
   redis: RedisSource
   /** ms that an operation may take, connecting included. @default 1500 */
   timeout?: number | undefined
+  /**
+   * Prefix of plain keys, `<prefix><service>:<id>`, that hold the JSON of each lease of this store besides, for readers
+   * that know no other layout. @default none
+   */
+  mirror?: string | undefined
   /** @default silence */
   logger?: LeaseLogger | undefined
 }
@@ -63,6 +68,7 @@ const redis = v.strictObject({
   ...common,
   redis: source,
   timeout: v.optional(duration, 1_500),
+  mirror: v.optional(v.pipe(v.string(), v.regex(/^[^\p{Cc}]{1,128}$/u))),
   logger: v.optional(logger, { info() {}, warn() {} })
 })
 

@@ -1,4 +1,3 @@
-import { StoreRefusedError, StoreUnavailableError } from './errors.ts'
 import { aged, checkKey, decodeLease, encodeRecord, memberOf } from './lease-record.ts'
 import type {
   Lease,
@@ -11,13 +10,13 @@ import type {
 import type { PutOptions, PutResult, RemoveResult, RenewResult } from './lease-store.ts'
 import { entry, LeaseView, type ViewedLease } from './lease-view.ts'
 import { readRedisOptions, type RedisLeaseOptions } from './options.ts'
-import { Outages } from './outages.ts'
-import { type RedisClient, RedisConnection, redacted } from './redis-connection.ts'
+import { RedisAccess } from './redis-access.ts'
+import { type RedisClient, RedisConnection } from './redis-connection.ts'
+import { RedisMirror } from './redis-mirror.ts'
 import { isLoss, RedisRegistry, type Revision } from './redis-registry.ts'
 import { LONGEST_BLOCK, RedisTail } from './redis-tail.ts'
 import { leaseScripts } from './scripts.ts'
 import { type LeaseChange, Watchers } from './watchers.ts'
-import { within } from './within.ts'
 
 const KEEP_EVERY = 3_600_000
 
@@ -37,9 +36,8 @@ export class RedisLeases implements LeaseStore {
   readonly ttl: number
   readonly #options: ReturnType<typeof readRedisOptions>
   readonly #registry: RedisRegistry
-  readonly #connection: RedisConnection
-  readonly #outages: Outages
-  readonly #listeners = new Set<() => void>()
+  readonly #mirror: RedisMirror | undefined
+  readonly #redis: RedisAccess
   readonly #readings = new Map<string, Reading>()
   /** What was read, so that what the registry loses is kept for a while. */
   readonly #view: LeaseView
@@ -47,27 +45,20 @@ export class RedisLeases implements LeaseStore {
   #tail: RedisTail | undefined
   #keptAt = -Infinity
   #saidMalformed = false
-  #askedForPolicy = false
 
   /** @param scripts told to read another clock, for a test of the model */
   constructor(input: RedisLeaseOptions, scripts = leaseScripts()) {
     this.#options = readRedisOptions(input)
     this.ttl = this.#options.ttl
     this.#registry = new RedisRegistry(scripts, this.#options)
-    this.#outages = new Outages(this.#options.logger)
-    this.#connection = new RedisConnection({
-      source: this.#options.redis,
-      timeout: this.#options.timeout,
-      onLost: () => {
-        // After a failover the line of revisions may have gone back and come forward differently.
-        for (const reading of this.#readings.values()) reading.validUntil = -Infinity
-      },
-      onReady: () => {
-        this.#tail?.reconnect()
-        void this.#warnOfEviction()
-        for (const listener of this.#listeners) listener()
-      }
+    const { mirror, ttl } = this.#options
+    this.#mirror = mirror === undefined ? undefined : new RedisMirror(mirror, ttl)
+    this.#redis = new RedisAccess(this.#options)
+    this.#redis.onLost(() => {
+      // After a failover the line of revisions may have gone back and come forward differently.
+      for (const reading of this.#readings.values()) reading.validUntil = -Infinity
     })
+    this.#redis.onReady(() => this.#tail?.reconnect())
     this.#view = this.#createView(() => {})
     this.#watchers = new Watchers(
       (service) => this.#tail?.list(service),
@@ -88,26 +79,35 @@ export class RedisLeases implements LeaseStore {
   ): Promise<PutResult> {
     checkKey(key)
     const json = encodeRecord(record)
-    return this.#run('write', (client) => this.#registry.put(client, key, json, claim))
+    const result = await this.#redis.run('write', (client) =>
+      this.#registry.put(client, key, json, claim)
+    )
+    await this.#reflect(key, result === 'fenced' ? 'forget' : 'write', json)
+    return result
   }
 
   async renew(key: LeaseKey): Promise<RenewResult> {
     checkKey(key)
     const now = performance.now()
     const keep = now - this.#keptAt > KEEP_EVERY
-    const result = await this.#run('write', (client) => this.#registry.renew(client, key, keep))
+    const result = await this.#redis.run('write', (client) =>
+      this.#registry.renew(client, key, keep)
+    )
     if (keep && result === 'ok') this.#keptAt = now
+    await this.#reflect(key, result === 'ok' ? 'write' : 'forget')
     return result
   }
 
   async remove(key: LeaseKey): Promise<RemoveResult> {
     checkKey(key)
-    return this.#run('write', (client) => this.#registry.remove(client, key))
+    const result = await this.#redis.run('write', (client) => this.#registry.remove(client, key))
+    await this.#reflect(key, result === 'fenced' ? 'forget' : 'remove')
+    return result
   }
 
   async get(service: string, id: string): Promise<Lease | undefined> {
     checkKey({ service, id, incarnation: '-' })
-    return this.#run('read', async (client) => {
+    return this.#redis.run('read', async (client) => {
       const { now } = await this.#registry.sweep(client)
       const value = await this.#registry.value(client, service, id)
       const lease = value === null ? undefined : decodeLease(service, id, value)
@@ -119,7 +119,7 @@ export class RedisLeases implements LeaseStore {
 
   async list(service: string): Promise<Lease[]> {
     checkKey({ service, id: '-', incarnation: '-' })
-    return this.#run('read', async (client) => {
+    return this.#redis.run('read', async (client) => {
       for (let attempt = 1; ; attempt++) {
         const { leases, now } = await this.#read(client, service)
         const found = await this.#registry.deadlines(client, leases)
@@ -136,7 +136,7 @@ export class RedisLeases implements LeaseStore {
 
   async entries(service: string): Promise<readonly LeaseEntry[]> {
     checkKey({ service, id: '-', incarnation: '-' })
-    return this.#run('read', async (client) => {
+    return this.#redis.run('read', async (client) => {
       const { leases, suspects } = await this.#read(client, service)
       if (suspects.size === 0) return leases
       return leases.map((lease) => ({
@@ -147,7 +147,7 @@ export class RedisLeases implements LeaseStore {
   }
 
   async services(): Promise<string[]> {
-    return this.#run('read', async (client) => {
+    return this.#redis.run('read', async (client) => {
       await this.#registry.sweep(client)
       return (await this.#registry.services(client)).sort()
     })
@@ -162,15 +162,21 @@ export class RedisLeases implements LeaseStore {
   }
 
   onReconnect(listener: () => void): () => void {
-    this.#listeners.add(listener)
-    return () => void this.#listeners.delete(listener)
+    return this.#redis.onReady(listener)
   }
 
   async close(): Promise<void> {
-    this.#listeners.clear()
     this.#watchers.end()
     this.#tail?.close()
-    this.#connection.close()
+    this.#redis.close()
+  }
+
+  /** Never rejects: the registry is what counts. */
+  async #reflect(key: LeaseKey, how: 'write' | 'remove' | 'forget', json?: string): Promise<void> {
+    const mirror = this.#mirror
+    if (!mirror) return
+    if (how === 'forget') mirror.forget(key)
+    else await this.#redis.run('mirror', (client) => mirror[how](client, key, json)).catch(() => {})
   }
 
   /** What is stored of a service, from the cache while the registry stands where it stood. */
@@ -197,22 +203,6 @@ export class RedisLeases implements LeaseStore {
     return { leases, now, suspects }
   }
 
-  /** A lease that the server evicts looks like a crash. Never rejects. */
-  async #warnOfEviction(): Promise<void> {
-    if (this.#askedForPolicy) return
-    this.#askedForPolicy = true
-    try {
-      const info = await (await this.#connection.ready()).info('memory')
-      const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'noeviction'
-      if (policy === 'noeviction') return
-      this.#options.logger.warn(
-        `Redis may evict leases: its maxmemory-policy is ${policy}, not noeviction`
-      )
-    } catch {
-      // It may not be ours to ask.
-    }
-  }
-
   #createView(emit: (change: LeaseChange) => void): LeaseView {
     return new LeaseView(emit, (service, id) => {
       if (this.#saidMalformed) return
@@ -227,38 +217,10 @@ export class RedisLeases implements LeaseStore {
     return new RedisTail({
       registry: this.#registry,
       view: this.#createView((change) => this.#watchers.emit(change)),
-      run: (operation) => this.#run('read', operation),
+      redis: this.#redis,
       connection: new RedisConnection({ source: redis, timeout, block: LONGEST_BLOCK }),
       grace,
-      onRead: () => this.#watchers.wake(),
-      onSuccess: () => this.#outages.over('watch'),
-      onFailure: (error) => this.#outages.failed('watch', asStoreError(error))
+      onRead: () => this.#watchers.wake()
     })
   }
-
-  async #run<T>(
-    what: 'read' | 'write',
-    operation: (client: RedisClient) => Promise<T>
-  ): Promise<T> {
-    try {
-      const result = await within(this.#options.timeout, async () =>
-        operation(await this.#connection.ready())
-      )
-      this.#outages.over('connection')
-      this.#outages.over(what)
-      return result
-    } catch (cause) {
-      const error = asStoreError(cause)
-      this.#outages.failed(error instanceof StoreRefusedError ? what : 'connection', error)
-      throw error
-    }
-  }
-}
-
-function asStoreError(cause: unknown): Error {
-  if (cause instanceof StoreUnavailableError || !(cause instanceof Error)) return cause as Error
-  const shown = redacted(cause)
-  return shown.name === 'ReplyError'
-    ? new StoreRefusedError(shown.message, { cause: shown })
-    : new StoreUnavailableError(shown.message, { cause: shown })
 }

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { LeaseEntry } from './lease-store.ts'
 import { entry, type LeaseView, type StreamEvent } from './lease-view.ts'
+import type { RedisAccess } from './redis-access.ts'
 import type { RedisClient, RedisConnection } from './redis-connection.ts'
 import { isLoss, type RedisRegistry, type Revision } from './redis-registry.ts'
 
@@ -16,16 +17,14 @@ const EVENTS_AT_ONCE = 1_000
 interface TailOptions {
   registry: RedisRegistry
   view: LeaseView
-  /** Runs what must not wait behind a blocking read. */
-  run: <T>(operation: (client: RedisClient) => Promise<T>) => Promise<T>
+  /** For what must not wait behind a blocking read. */
+  redis: RedisAccess
   /** On which reads of the stream block; closed with the tail. */
   connection: RedisConnection
   /** ms that what the registry lost is kept as suspect. */
   grace: number
   /** The view shows all that is there. */
   onRead: () => void
-  onSuccess: () => void
-  onFailure: (error: unknown) => void
 }
 
 /** Keeps a view of a namespace up to date: reads all of it, then follows its stream of changes. */
@@ -62,7 +61,7 @@ export class RedisTail {
 
   /** Never rejects. */
   async #follow(): Promise<void> {
-    const { connection, onSuccess, onFailure } = this.#options
+    const { connection, redis } = this.#options
     const { signal } = this.#life
     let failures = 0
     while (!signal.aborted) {
@@ -72,20 +71,24 @@ export class RedisTail {
         await this.#pull(client, this.#sweepAt - performance.now())
         if (performance.now() >= this.#sweepAt && !this.#missed) await this.#sweep(client)
         failures = 0
-        onSuccess()
+        redis.over('watch')
       } catch (error) {
         this.#missed = true
         if (signal.aborted) return
-        if (++failures === FAILURES_TO_TELL) onFailure(error)
+        if (++failures === FAILURES_TO_TELL) redis.failed('watch', error)
         await pause(RETRY_AFTER, undefined, { signal }).catch(() => {})
       }
     }
   }
 
+  #run<T>(operation: (client: RedisClient) => Promise<T>): Promise<T> {
+    return this.#options.redis.run('read', operation)
+  }
+
   /** Reads on where the view stood, as far as the stream goes back, then all there is. */
   async #recover(): Promise<void> {
-    const { registry, run, connection, grace } = this.#options
-    const found = await run((client) => registry.sweep(client))
+    const { registry, connection, grace } = this.#options
+    const found = await this.#run((client) => registry.sweep(client))
     const client = await connection.ready()
     const lost = isLoss(this.#at, found)
     this.#missed = false
@@ -99,13 +102,15 @@ export class RedisTail {
   }
 
   async #readAll(lostUntil: number | undefined): Promise<void> {
-    const { registry, run, view, onRead } = this.#options
-    const { epoch, seq } = await run((client) => registry.sweep(client))
-    const there = await run((client) => registry.services(client))
+    const { registry, view, onRead } = this.#options
+    const { epoch, seq } = await this.#run((client) => registry.sweep(client))
+    const there = await this.#run((client) => registry.services(client))
     view.startReading()
     const read = async (service: string): Promise<void> => {
-      const { size } = await run((client) => registry.sweep(client, service))
-      const found = await run((client) => registry.values(client, service, { epoch, seq, size }))
+      const { size } = await this.#run((client) => registry.sweep(client, service))
+      const found = await this.#run((client) =>
+        registry.values(client, service, { epoch, seq, size })
+      )
       view.reset(service, found.values, found.seq, lostUntil)
     }
     await Promise.all([...new Set([...there, ...view.services])].map(read))
@@ -142,8 +147,8 @@ export class RedisTail {
 
   /** Looks for what makes no event: deadlines, and a registry that lost its data. */
   async #sweep(client: RedisClient): Promise<void> {
-    const { registry, run, view } = this.#options
-    const found = await run((other) => registry.sweep(other))
+    const { registry, view } = this.#options
+    const found = await this.#run((other) => registry.sweep(other))
     if (this.#at.epoch === '') this.#at.epoch = found.epoch
     if (found.seq > this.#at.seq) await this.#pull(client, 0)
     if (isLoss(this.#at, found) || found.seq > this.#at.seq) this.#missed = true

@@ -57,7 +57,8 @@ async function perform(store: LeaseStore, [what, ...args]: Step): Promise<unknow
   if (what === 'get') return shown(await store.get(on.service, on.id))
   if (what === 'services') return store.services()
   if (what === 'wait') return undefined
-  if (what === 'list') return (await store.list(on.service)).map((lease) => String(shown(lease))).sort()
+  if (what === 'list')
+    return (await store.list(on.service)).map((lease) => String(shown(lease))).sort()
   const entries = await store.entries(on.service)
   return entries.map(({ id, incarnation, suspect }) => [id, incarnation, suspect].join()).sort()
 }

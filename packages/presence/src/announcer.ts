@@ -19,8 +19,8 @@ export interface AnnouncerOptions {
   heartbeat: number
   /** What to announce now. */
   record: () => LeaseRecord
-  /** Told after each beat that went through, with what is stored. */
-  onBeat?: ((record: LeaseRecord) => Promise<void>) | undefined
+  /** Called after each beat that went through; not awaited by the next. */
+  onBeat?: (() => Promise<void>) | undefined
   onError: (error: unknown) => void
 }
 
@@ -120,7 +120,7 @@ export class Announcer extends EventEmitter<Events> {
       const record = this.#options.record()
       if ((await this.#store(record)) === 'fenced') return this.#fence()
       this.#become('present')
-      await this.#options.onBeat?.(record)
+      void this.#options.onBeat?.().catch(this.#options.onError)
     } catch (error) {
       this.#options.onError(error)
       this.#become('lost')

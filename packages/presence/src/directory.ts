@@ -1,5 +1,6 @@
 import type { Lease, LeaseEntry, LeaseStore } from '@muster/leases'
 import { type Instance, toInstance } from './instance.ts'
+import { isRequests } from './requests.ts'
 
 /** What `watch` tells: first all instances, then each change. */
 export type PresenceEvent =
@@ -42,8 +43,8 @@ export class Directory {
     }
   }
 
-  services(): Promise<string[]> {
-    return this.#store.services()
+  async services(): Promise<string[]> {
+    return (await this.#store.services()).filter((service) => !isRequests(service))
   }
 
   async *watch(
@@ -92,6 +93,7 @@ export class Directory {
 
   #toInstances(entries: readonly LeaseEntry[]): Instance[] {
     return entries.flatMap((entry) => {
+      if (isRequests(entry.service)) return []
       const instance = toInstance(entry)
       if (!instance && !this.#saidForeign) {
         this.#saidForeign = true

@@ -7,3 +7,10 @@ export const MetadataError = createError<[string, { cause: unknown }?]>(
   400,
   TypeError
 )
+
+/** `request()`: the instance does not accept this request, or not any more. */
+export const RequestNotAcceptedError = createError<[string, string]>(
+  'MUSTER_ERR_REQUEST_NOT_ACCEPTED',
+  '%s does not accept the request "%s"',
+  409
+)

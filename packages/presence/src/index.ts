@@ -10,9 +10,10 @@ import type { Instance, InstanceStatus } from './instance.ts'
 import type { Metadata } from './metadata.ts'
 import { readOptions } from './options.ts'
 import { OwnRecord } from './own-record.ts'
+import { type RequestName, takeRequest } from './requests.ts'
 import { ServicePresence } from './service-presence.ts'
 
-export type { Instance, InstanceStatus, Metadata, PresenceEvent, PresenceState }
+export type { Instance, InstanceStatus, Metadata, PresenceEvent, PresenceState, RequestName }
 
 export interface PresenceOptions {
   /** Name of the service, a slug. @default that of readiness */
@@ -38,11 +39,24 @@ export interface PresenceOptions {
   timeout?: number | undefined
   /** What others see beside the status, at most 16 KiB of JSON. A function is called at each heartbeat. @default {} */
   metadata?: Metadata | (() => Metadata) | undefined
+  /**
+   * Prefix of a plain Redis key besides, `<prefix><service>:<id>`, with the record as JSON, for readers that know no
+   * other layout. @default none
+   */
+  mirror?: string | undefined
+  /**
+   * What others may ask of this instance through the registry; looked for at each heartbeat. `drain`: what to do then,
+   * or `true` for `app.readiness.drain()`. @default nothing
+   */
+  requests?: { drain?: boolean | (() => unknown) | undefined } | undefined
   /** The URL under which others reach this instance. @default the bound address; for a wildcard the host name */
   advertise?: string | URL | undefined
   /** Keeps the service from being ready until it was announced. @default false */
   required?: boolean | undefined
 }
+
+/** Names one start of an instance. */
+export type Requested = Pick<Instance, 'service' | 'instanceId' | 'incarnation'>
 
 /** This instance, as it announces itself. */
 export interface Self {
@@ -77,6 +91,12 @@ export interface Presence {
    * @throws MUSTER_ERR_METADATA
    */
   update(metadata: Metadata): Promise<void>
+  /**
+   * Asks something of another instance; resolves when the request is in the registry. Whether it is honoured is seen
+   * in its status.
+   * @throws MUSTER_ERR_REQUEST_NOT_ACCEPTED
+   */
+  request(instance: Requested, name: RequestName): Promise<void>
   on(state: PresenceState, listener: () => void): this
   off(state: PresenceState, listener: () => void): this
 }
@@ -95,7 +115,6 @@ async function plugin(app: FastifyInstance, input: PresenceOptions): Promise<voi
   if (app.hasDecorator('presence')) {
     throw new OptionError('presence: already registered; one namespace is enough for one app')
   }
-  const { namespace, ttl, grace, timeout } = options
   const store = options.store ?? createStore()
   if (!app.hasDecorator('readiness')) await app.register(readiness, { service, instanceId })
   const { identity } = app.readiness
@@ -104,7 +123,8 @@ async function plugin(app: FastifyInstance, input: PresenceOptions): Promise<voi
     id: instanceId ?? identity.instanceId,
     incarnation: identity.incarnation
   }
-  const own = new OwnRecord(identity, options.metadata, (err) =>
+  const { drain = false } = options.requests
+  const own = new OwnRecord(identity, options.metadata, drain ? ['drain'] : [], (err) =>
     app.log.warn({ err }, 'metadata stays as it was')
   )
   const announcer = new Announcer({
@@ -112,6 +132,7 @@ async function plugin(app: FastifyInstance, input: PresenceOptions): Promise<voi
     key,
     heartbeat: options.heartbeat,
     record: () => own.read(),
+    onBeat: drain ? honourRequests : undefined,
     onError
   })
   const directory = new Directory(store, ({ id }) =>
@@ -119,7 +140,7 @@ async function plugin(app: FastifyInstance, input: PresenceOptions): Promise<voi
   )
   const hold = required ? app.readiness.hold('presence') : undefined
 
-  app.decorate('presence', new ServicePresence({ key, own, announcer, directory }))
+  app.decorate('presence', new ServicePresence({ store, key, own, announcer, directory }))
   app.readiness.describe('presence', () => app.presence.self)
   announcer.on('present', () => hold?.release())
   announcer.on('fenced', () => {
@@ -149,10 +170,19 @@ async function plugin(app: FastifyInstance, input: PresenceOptions): Promise<voi
   })
 
   function createStore(): LeaseStore {
-    if (redis !== undefined)
-      return redisLeases({ redis, namespace, ttl, grace, timeout, logger: app.log })
+    const { namespace, ttl, grace, timeout, mirror } = options
+    if (redis !== undefined) {
+      return redisLeases({ redis, namespace, ttl, grace, timeout, mirror, logger: app.log })
+    }
     app.log.info('presence is kept in the memory of this process: option "redis" is not set')
     return memoryLeases({ namespace, ttl, grace })
+  }
+
+  async function honourRequests(): Promise<void> {
+    if ((await takeRequest(store, key)) !== 'drain') return
+    app.log.info('asked through the registry to drain')
+    if (typeof drain === 'function') await drain()
+    else void app.readiness.drain('asked through the registry')
   }
 
   function onError(err: unknown): void {

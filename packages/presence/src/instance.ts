@@ -18,6 +18,8 @@ export interface Instance {
   hostname: string
   version: string
   metadata: Metadata
+  /** What others may ask of it with `request()`. */
+  accepts: string[]
   /** It says that it is ready, and is heard of. */
   ready: boolean
   /** It answers requests: ready, or draining. */
@@ -42,7 +44,7 @@ export function toInstance({
   record,
   suspect
 }: LeaseEntry): Instance | undefined {
-  const { status, url, startedAt, pid, hostname, version, metadata } = record
+  const { status, url, startedAt, pid, hostname, version, metadata, accepts } = record
   if (!isStatus(status)) return undefined
   if (typeof metadata !== 'object' || metadata === null) return undefined
   const terminating = status === 'draining'
@@ -57,6 +59,7 @@ export function toInstance({
     hostname: String(hostname),
     version: String(version),
     metadata: metadata as Metadata,
+    accepts: Array.isArray(accepts) ? accepts.map(String) : [],
     ready: status === 'ready' && !suspect,
     serving: (status === 'ready' && !suspect) || terminating,
     terminating,

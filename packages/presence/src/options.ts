@@ -24,6 +24,15 @@ const metadata = v.custom<Metadata | (() => Metadata)>(
   ({ received }) => `expected an object or a function that returns one but received ${received}`
 )
 
+const requests = v.strictObject({
+  drain: v.optional(
+    v.custom<boolean | (() => unknown)>(
+      (value) => typeof value === 'boolean' || typeof value === 'function',
+      ({ received }) => `expected true, false or a function but received ${received}`
+    )
+  )
+})
+
 const schema = v.strictObject({
   service: v.optional(slug),
   instanceId: v.optional(instanceName),
@@ -36,6 +45,8 @@ const schema = v.strictObject({
   grace: v.optional(duration),
   timeout: v.optional(duration, 1_500),
   metadata: v.optional(metadata, {}),
+  mirror: v.optional(v.string()),
+  requests: v.optional(requests, {}),
   advertise: v.optional(url),
   required: v.optional(v.boolean(), false)
 })
@@ -44,6 +55,9 @@ export function readOptions(input: unknown) {
   const { ttl: given, store: own, ...options } = parseOptions('presence', schema, input)
   if (own && options.redis !== undefined) {
     throw new OptionError('presence: give one of the options "redis" and "store", not both')
+  }
+  if (options.mirror !== undefined && options.redis === undefined) {
+    throw new OptionError('presence: option "mirror": only with "redis", as it is a key there')
   }
   const ttl = own?.ttl ?? given ?? 15_000
   if (ttl < 3 * options.heartbeat) {

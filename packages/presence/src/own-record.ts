@@ -8,6 +8,7 @@ export class OwnRecord {
   status: InstanceStatus = 'starting'
   url: string | undefined
   readonly #identity: Identity
+  readonly #accepts: string[]
   readonly #source: (() => Metadata) | undefined
   readonly #onError: (error: unknown) => void
   #metadata: Metadata
@@ -18,9 +19,11 @@ export class OwnRecord {
   constructor(
     identity: Identity,
     metadata: Metadata | (() => Metadata),
+    accepts: string[],
     onError: (error: unknown) => void
   ) {
     this.#identity = identity
+    this.#accepts = accepts
     this.#source = typeof metadata === 'function' ? metadata : undefined
     this.#metadata = typeof metadata === 'function' ? {} : readMetadata(metadata)
     this.#onError = onError
@@ -36,7 +39,9 @@ export class OwnRecord {
   read(): LeaseRecord {
     const { startedAt, pid, hostname, version } = this.#identity
     const metadata = this.#readMetadata()
-    return { status: this.status, url: this.url, startedAt, pid, hostname, version, metadata }
+    const { status, url } = this
+    const accepts = this.#accepts
+    return { status, url, startedAt, pid, hostname, version, metadata, accepts }
   }
 
   /** A function that fails must not cost the heartbeat: what it said last stands. */

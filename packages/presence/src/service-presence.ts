@@ -1,12 +1,15 @@
-import type { LeaseKey } from '@muster/leases'
+import type { LeaseKey, LeaseStore } from '@muster/leases'
 import type { Announcer, PresenceState } from './announcer.ts'
 import type { Directory, PresenceEvent } from './directory.ts'
-import type { Presence, Self } from './index.ts'
+import { RequestNotAcceptedError } from './errors.ts'
+import type { Presence, Requested, Self } from './index.ts'
 import type { Instance } from './instance.ts'
 import type { Metadata } from './metadata.ts'
 import type { OwnRecord } from './own-record.ts'
+import { leaveRequest, type RequestName } from './requests.ts'
 
 interface Parts {
+  store: LeaseStore
   key: LeaseKey
   own: OwnRecord
   announcer: Announcer
@@ -48,6 +51,13 @@ export class ServicePresence implements Presence {
   async update(metadata: Metadata): Promise<void> {
     this.#parts.own.update(metadata)
     await this.#parts.announcer.announce()
+  }
+
+  async request(instance: Requested, name: RequestName): Promise<void> {
+    const { service, instanceId, incarnation } = instance
+    const there = (await this.instances(service)).find((one) => one.incarnation === incarnation)
+    if (!there?.accepts.includes(name)) throw new RequestNotAcceptedError(instanceId, name)
+    await leaveRequest(this.#parts.store, incarnation, name)
   }
 
   on(state: PresenceState, listener: () => void): this {

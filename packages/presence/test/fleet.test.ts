@@ -82,8 +82,9 @@ describe('races, 1,000 times each', () => {
 
 describe('a fleet', () => {
   it('of 1,000 that lost its registry comes back within a second, spread out', async () => {
-    const fleet = Array.from({ length: 40 }, () => store({ timeout: 5_000 })).flatMap((shared, at) =>
-      Array.from({ length: 25 }, (_, index) => announcer(shared, `i${at}-${index}`, 'one'))
+    const fleet = Array.from({ length: 40 }, () => store({ timeout: 5_000 })).flatMap(
+      (shared, at) =>
+        Array.from({ length: 25 }, (_, index) => announcer(shared, `i${at}-${index}`, 'one'))
     )
     for (const one of fleet) one.start()
     await Promise.all(fleet.map((one) => become(one, 'present')))
