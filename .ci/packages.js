@@ -64,5 +64,7 @@ function refuse(file, cwd) {
     Number(match[1])
   )
   if (wrong.join() === found.join()) return
-  throw new Error(`type errors expected on lines ${wrong.join()}, found on ${found.join()}:\n${stdout}`)
+  throw new Error(
+    `type errors expected on lines ${wrong.join()}, found on ${found.join()}:\n${stdout}`
+  )
 }

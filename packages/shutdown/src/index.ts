@@ -117,7 +117,7 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
     const delay = hurried ? 0 : options.drainDelay
     const grace = err ? Math.min(options.grace, GRACE_AFTER_CRASH) : options.grace
     hardAt = start + delay + grace
-    if (err) app.log.fatal({ err }, 'shutting down after an error that nobody caught')
+    if (err) logCrash(err)
     await drain(cause, delay)
     const drained = performance.now()
     await close()
@@ -129,6 +129,12 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
     app.log.info({ cause, cuts, took }, summary)
     if (cuts.length > 0) failures.push(`${cuts.length} requests were cut`)
     if (failures.length > 0) throw new UncleanShutdownError(failures.join(', '))
+  }
+
+  function logCrash(err: Error): void {
+    app.log.fatal({ err }, 'shutting down after an error that nobody caught')
+    // An app without a logger has one that says nothing, and Node would have printed the error.
+    if (!('level' in app.log)) console.error(err)
   }
 
   async function drain(cause: string, delay: number): Promise<void> {

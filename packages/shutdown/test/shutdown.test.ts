@@ -162,6 +162,13 @@ describe('other ends', () => {
     expect(service.output).toContain('withdrawn while listening')
   })
 
+  it('shows that error also where the app has no logger', async () => {
+    const fixture = startFixture(new URL('fixtures/crash.js', import.meta.url))
+    onTestFinished(() => fixture.kill())
+    expect((await fixture.exited).code).toBe(1)
+    expect(fixture.output.match(/Error: nobody catches this/g)).toHaveLength(1)
+  })
+
   it('does the same from code', async () => {
     const service = await startService()
     expect((await rawRequest(service.port, GET('/end'))).body).toBe('ending')
