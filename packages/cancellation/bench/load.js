@@ -27,7 +27,7 @@ export async function startServer(variant, execArgv = []) {
 }
 
 /** Sends `count` requests over 20 keep-alive connections, one at a time on each. */
-async function load(port, count) {
+export async function load(port, count) {
   let left = count
   await Promise.all(Array.from({ length: 20 }, () => connection()))
 

@@ -19,7 +19,8 @@ export function runWorker<T>(
     worker.once('message', resolve)
     worker.once('error', (error: Error & { code?: unknown }) => {
       // A reason that was thrown in the worker comes here as a copy.
-      reject(token.reason?.code === error.code ? token.reason : error)
+      const { reason } = token
+      reject(reason && reason.code === error.code ? reason : error)
     })
     worker.once('exit', (code) => {
       ceiling.removeEventListener('abort', terminate)

@@ -10,7 +10,7 @@ const LONGEST_MESSAGE = 256
 
 /** ES2024, which Node 20 has and the language version we compile for does not. */
 const { waitAsync } = Atomics as unknown as {
-  waitAsync(words: Int32Array, index: number, expected: number): { value: unknown }
+  waitAsync: (words: Int32Array, index: number, expected: number) => { value: unknown }
 }
 
 /** Memory that tells threads when `token` is cancelled. */

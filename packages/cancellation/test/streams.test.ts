@@ -3,7 +3,7 @@ import { Readable, Writable } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
 import { setTimeout as pause } from 'node:timers/promises'
 import sse from '@fastify/sse'
-import { eventually, type RawConnection, rawConnection } from '@muster/testkit'
+import { eventually, type RawConnection, rawConnection, type RawResponse } from '@muster/testkit'
 import fastify, { type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
 import { afterEach, describe, expect, test } from 'vitest'
 import cancellation from '../src/index.ts'
@@ -22,7 +22,10 @@ afterEach(async () => {
 type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown
 
 /** Starts GET / with `handler` and asks for it. */
-async function request(handler: Handler, route: Partial<RouteOptions> = {}): Promise<RawConnection> {
+async function request(
+  handler: Handler,
+  route: Partial<RouteOptions> = {}
+): Promise<{ response: () => Promise<RawResponse> }> {
   log = []
   const stream = new Writable({
     write(line, _, done) {
@@ -36,7 +39,8 @@ async function request(handler: Handler, route: Partial<RouteOptions> = {}): Pro
   app.route({ method: 'GET', url: '/', ...route, handler })
   connection = await rawConnection(await listen(app))
   connection.write('GET / HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n')
-  return connection
+  const opened = connection
+  return { response: () => opened.response() }
 }
 
 const received = (text: string) => eventually(() => expect(connection?.received).toContain(text))
@@ -89,7 +93,9 @@ describe('a stream of records', () => {
     const retries = new Set<string>()
     for (let i = 0; i < 3; i++) {
       const { response } = await request((_, reply) =>
-        reply.type('text/event-stream; charset=utf-8').send(Readable.from(source(['data: 1\n\n'])()))
+        reply
+          .type('text/event-stream; charset=utf-8')
+          .send(Readable.from(source(['data: 1\n\n'])()))
       )
       await received('data: 1')
       await app.cancellation.shutdown('soft')
