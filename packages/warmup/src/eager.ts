@@ -51,7 +51,6 @@ export class SingleFlight<T> implements Eager<T> {
   readonly #nobody = new AsyncResource('muster.eager')
   #adopted: Run<T> | undefined
   #flight: Flight<T> | undefined
-  #following: Promise<T> | undefined
   #landed: { value: T } | undefined
 
   constructor(run: Run<T>) {
@@ -68,7 +67,8 @@ export class SingleFlight<T> implements Eager<T> {
   }
 
   refresh(options: WaitOptions = {}): Promise<T> {
-    return join(this.#flight ? this.#follow(this.#flight) : this.#depart().landing, options)
+    const fly = (): Promise<T> => (this.#flight ?? this.#depart()).landing
+    return join(this.#flight ? this.#flight.landing.then(fly, fly) : fly(), options)
   }
 
   cancel(reason?: unknown): void {
@@ -123,15 +123,6 @@ export class SingleFlight<T> implements Eager<T> {
     if (this.#flight !== flight) return false
     this.#flight = undefined
     return true
-  }
-
-  #follow({ landing }: Flight<T>): Promise<T> {
-    const depart = (): Promise<T> => {
-      this.#following = undefined
-      return (this.#flight ?? this.#depart()).landing
-    }
-    this.#following ??= landing.then(depart, depart)
-    return this.#following
   }
 }
 

@@ -79,6 +79,9 @@ declare module 'fastify' {
   }
 }
 
+/** ms */
+const LONGEST_TIMER = 2 ** 31 - 1
+
 async function plugin(app: FastifyInstance, input: WarmupOptions): Promise<void> {
   const options = readOptions(input)
   if (app.hasDecorator('warmup')) {
@@ -112,7 +115,8 @@ async function plugin(app: FastifyInstance, input: WarmupOptions): Promise<void>
 
   // Fastify limits each onReady hook by pluginTimeout, but not all of them together.
   const longest = options.deadline + graph.longestDisposal
-  const part = app.initialConfig.pluginTimeout ? app.initialConfig.pluginTimeout / 2 : longest
+  const { pluginTimeout = 0 } = app.initialConfig
+  const part = Math.min(pluginTimeout > 0 ? pluginTimeout / 2 : longest, LONGEST_TIMER)
   const parts = gating.length > 0 ? Math.ceil(longest / part) : 1
   for (let i = 0; i < parts; i++) app.addHook('onReady', waitForBoot)
 
@@ -152,9 +156,7 @@ async function plugin(app: FastifyInstance, input: WarmupOptions): Promise<void>
   }
 
   function late(): Error {
-    const missing = gating
-      .filter(({ done }) => !done)
-      .map(({ name, report: { error = 'no answer yet' } }) => `${name} (${error})`)
+    const missing = gating.filter(({ done }) => !done).map((task) => task.missing)
     return new WarmupFailedError(`not done within ${options.deadline} ms: ${missing.join(', ')}`)
   }
 }

@@ -23,8 +23,9 @@ export function routeWait(graph: TaskGraph, readiness: Readiness, server: { list
 
   function onRoute(options: RouteOptions): void {
     const { config } = options
+    if (config?.warmup === undefined && config?.warmupWait === undefined) return
     // The HEAD route that comes with a GET route has the config of that.
-    if (config?.warmup === undefined || WAIT in config) return
+    if (WAIT in config) return
     const { warmup, warmupWait } = readRouteConfig(options.url, config)
     const tasks = warmup.map((name) => graph.task(name))
     const wait: Wait = { tasks, limit: warmupWait, gated: config.readiness === undefined }

@@ -70,6 +70,13 @@ export class Task {
     return this.#progress.report.status === 'done'
   }
 
+  /** Its name, and why it is not done. */
+  get missing(): string {
+    const ahead = this.#after.filter(({ done }) => !done).map(({ missing }) => missing)
+    const { error = 'no answer yet' } = this.report
+    return `${this.name} (${ahead.length > 0 ? `after ${ahead.join(', ')}` : error})`
+  }
+
   /** ms until the value may be there: as long again as it has taken, or until the next attempt. */
   get estimate(): number {
     const { nextAttempt = 0, elapsed } = this.#progress

@@ -148,6 +148,22 @@ describe('eager', () => {
     expect(flights).toHaveLength(2)
   })
 
+  it('starts one flight for those who retry after a failure and those who refresh', async () => {
+    const { run, flights, flight } = controlled()
+    const value = eager(run)
+    const all = [
+      value.get().catch(() => value.get()),
+      value.refresh(),
+      value.get().catch(() => value.get()),
+      value.refresh()
+    ]
+    flight(0).crash(new Error('first'))
+    await eventually(() => expect(flights).toHaveLength(2))
+    flight(1).land(2)
+    expect(await Promise.all(all)).toEqual([2, 2, 2, 2])
+    expect(flights).toHaveLength(2)
+  })
+
   it('does not run in the async context of whoever asked first', async () => {
     const storage = new AsyncLocalStorage<string>()
     const value = eager(async () => storage.getStore() ?? 'nobody')

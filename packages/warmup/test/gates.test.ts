@@ -86,18 +86,22 @@ describe("gate 'listen'", () => {
       tasks: {
         db: { run: flaky(99).run, gate: 'listen', retry: { min: 10, max: 20 } },
         model: { run: () => new Promise(() => {}), gate: 'listen' },
+        behind: { run: () => 'never', gate: 'listen', after: ['done', 'db'] },
         done: { run: () => 'done', gate: 'listen' }
       },
       deadline: 200
     })
     await expect(listen(app)).rejects.toThrow(
-      'refusing to listen: not done within 200 ms: db (down), model (no answer yet)'
+      'refusing to listen: not done within 200 ms: db (down), model (no answer yet), behind (after db (down))'
     )
   })
 
-  it.each([1_000, 0])('outlasts a pluginTimeout of %d ms', async (pluginTimeout) => {
+  it.each([1_000, 0])('outlasts a pluginTimeout of %d ms (0: none)', async (pluginTimeout) => {
     const { app } = await createService(
-      { tasks: { model: { run: () => pause(1_800, 'model'), gate: 'listen' } } },
+      {
+        tasks: { model: { run: () => pause(1_800, 'model'), gate: 'listen' } },
+        deadline: pluginTimeout === 0 ? 2 ** 31 - 1 : 60_000
+      },
       { server: { pluginTimeout } }
     )
     await listen(app)
@@ -146,6 +150,20 @@ describe("gate 'listen'", () => {
     void app.readiness.drain('SIGTERM')
     await expect(listening).rejects.toMatchObject({ code: 'MUSTER_ERR_WARMUP_STOPPED' })
     await app.close()
+  })
+
+  it('keeps a bare close() waiting, since Fastify queues that behind the boot', async () => {
+    const work = controlled()
+    const { app } = await createService({ tasks: { db: { run: work.run, gate: 'listen' } } })
+    let closed = false
+    const ready = app.ready()
+    await eventually(() => expect(app.warmup.report()).toMatchObject({ db: { status: 'running' } }))
+    const closing = app.close().finally(() => (closed = true))
+    await eventually(() => expect(app.warmup.report().db?.elapsed).toBeGreaterThan(200))
+    expect(closed).toBe(false)
+    work.land('db')
+    await ready
+    await closing
   })
 
   it('contrast: an onReady hook of ones own fails at the pluginTimeout', async () => {

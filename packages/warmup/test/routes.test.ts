@@ -56,6 +56,18 @@ describe('config.warmup of a route', () => {
     expect(await get(`${await listen(app)}/db`)).toMatchObject({ status: 200, body: 'run 4' })
   })
 
+  it('starts afresh with each request what has failed for good', async () => {
+    const { app } = await createService({
+      tasks: { db: { run: flaky(2).run, gate: false, retry: false } }
+    })
+    app.get('/db', { config: { warmup: ['db'] } }, () => app.warmup.get('db'))
+    const origin = await listen(app)
+    await app.readiness.whenReady()
+    await eventually(() => expect(app.warmup.report()).toMatchObject({ db: { status: 'failed' } }))
+    expect((await get(`${origin}/db`)).status).toBe(503)
+    expect(await get(`${origin}/db`)).toMatchObject({ status: 200, body: 'run 3' })
+  })
+
   it('does not wait for readiness where the route is outside of the traffic gate', async () => {
     const { app } = await createService({ tasks: { db: () => 'db' } })
     app.readiness.hold('migrations')
@@ -108,6 +120,7 @@ describe('config.warmup of a route', () => {
     const add = (config: object) => () => app.get('/x', { config }, async () => 'x')
     expect(add({ warmup: ['tenant'] })).toThrow('there is no task "tenant"; there are: tenants')
     expect(add({ warmup: 'tenants' })).toThrow('warmup: config of /x: option "warmup"')
+    expect(add({ warmupWait: 100 })).toThrow('warmup: config of /x: option "warmup"')
     expect(add({ warmup: ['tenants'], warmupWait: '2s' })).toThrow('option "warmupWait"')
     // @ts-expect-error a time is a number
     void (() => app.get('/x', { config: { warmupWait: '2s' } }, async () => 'x'))

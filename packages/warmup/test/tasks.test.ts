@@ -329,12 +329,16 @@ describe('tasks', () => {
   it('serve the stale value while they refresh, then dispose of it', async () => {
     const next = controlled()
     const disposed: string[] = []
+    const served: unknown[] = []
     let runs = 0
     const { app } = await createService({
       tasks: {
         config: {
           run: () => (++runs === 1 ? 'old' : next.promise),
-          dispose: (value: string) => void disposed.push(value)
+          dispose: async (value: string) => {
+            disposed.push(value)
+            if (value === 'old') served.push(await app.warmup.get('config'))
+          }
         }
       }
     })
@@ -349,7 +353,7 @@ describe('tasks', () => {
     next.land('new')
     expect(await refreshed).toBe('new')
     expect(await app.warmup.get('config')).toBe('new')
-    await eventually(() => expect(disposed).toEqual(['old']))
+    await eventually(() => expect([disposed, served]).toEqual([['old'], ['new']]))
     expect(app.warmup.report().config).not.toHaveProperty('refreshing')
     await app.close()
     expect(disposed).toEqual(['old', 'new'])
