@@ -80,7 +80,8 @@ export async function* run({ long, random }) {
     redis: { nodes },
     store: redisLeases({ redis: cluster, ttl: 1_500, timeout: 300 }),
     begin: () => first.kill(),
-    end: () => timeUntil(async () => /cluster_state:ok/.test(await replica.command('CLUSTER INFO')), 30_000),
+    end: () =>
+      timeUntil(async () => /cluster_state:ok/.test(await replica.command('CLUSTER INFO')), 30_000),
     away: 3_000
   })
   cluster.disconnect()
