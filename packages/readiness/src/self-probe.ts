@@ -124,6 +124,9 @@ async function attempt(target: Target, options: SelfProbeOptions): Promise<void>
   }
 }
 
+/** Our own certificate, reached by an address that it need not name; the token tells that it is us. */
+const INSECURE = { rejectUnauthorized: false }
+
 interface Answer {
   status: number
   headers: IncomingHttpHeaders
@@ -153,8 +156,7 @@ async function getHttp1(
     path,
     agent: false,
     headers: { [ProbeToken.header]: token.ask },
-    // Our own certificate, reached by an address that it need not name; the token tells that it is us.
-    rejectUnauthorized: false
+    ...INSECURE
   })
   return settled<Answer>(
     signal,
@@ -176,12 +178,11 @@ async function getHttp2(
   signal: AbortSignal
 ): Promise<Answer> {
   const { connect } = await import('node:http2')
-  const net = 'host' in target ? undefined : await import('node:net')
-  const host = 'host' in target ? target.host.replace(/^.*:.*$/, '[$&]') : 'localhost'
-  const authority = `${tls ? 'https' : 'http'}://${host}${'host' in target ? `:${target.port}` : ''}`
-  const session = connect(authority, {
-    rejectUnauthorized: false,
-    ...('host' in target || !net ? {} : { createConnection: () => net.connect(target.socketPath) })
+  const [net, secure] = [await import('node:net'), tls && (await import('node:tls'))]
+  const place = 'host' in target ? target : { path: target.socketPath }
+  const session = connect(`${tls ? 'https' : 'http'}://localhost`, {
+    createConnection: () =>
+      secure ? secure.connect({ ...place, ...INSECURE, ALPNProtocols: ['h2'] }) : net.connect(place)
   })
   return settled<Answer>(
     signal,

@@ -1,5 +1,6 @@
 import { duration, parseOptions } from '@muster/options'
 import { type FSWatcher, watch } from 'node:fs'
+import { dirname } from 'node:path'
 import * as v from 'valibot'
 import { isReady, markerFolder, type MarkerQuestion } from './ready-marker.ts'
 
@@ -36,14 +37,23 @@ export async function* watchReady(options: WatchOptions): AsyncGenerator<boolean
     watcher?.close()
   }
 
-  /** The folder may come later, or be replaced: the interval makes up for it. */
+  /** Until the folder is there, the directory that it will be in. The interval makes up for what cannot be watched. */
   function tryWatch(): FSWatcher | undefined {
+    return watchPlace(folder) ?? watchPlace(dirname(folder))
+  }
+
+  function watchPlace(place: string): FSWatcher | undefined {
     try {
-      const created = watch(folder, { persistent: false }, onChange)
-      return created.on('error', () => {
+      const created = watch(place, { persistent: false }, () => {
+        if (place !== folder) drop()
+        onChange()
+      })
+      return created.on('error', drop)
+
+      function drop(): void {
         created.close()
         watcher = undefined
-      })
+      }
     } catch {
       return undefined
     }

@@ -1,13 +1,18 @@
 import { eventually } from '@muster/testkit'
 import dns from 'node:dns'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { ProbeToken, selfProbe } from '../src/self-probe.ts'
-import { createService, listen } from './service.ts'
+import { changesOf, createService, listen } from './service.ts'
+
+const read = (name: string) => readFileSync(new URL(`fixtures/${name}.pem`, import.meta.url))
+const certificate = { key: read('key'), cert: read('certificate') }
 
 /** Not every machine has localhost as 127.0.0.1 and ::1; where it has, Fastify binds both. */
 function resolveLocalhostTwice(): void {
@@ -57,6 +62,36 @@ describe('self-probe', () => {
     expect(app.readiness.state).toBe('ready')
     await app.close()
     await rm(directory, { recursive: true })
+  })
+
+  it.each([
+    ['HTTPS with a certificate that nobody signed', { https: certificate }],
+    ['HTTP/2 over TLS', { https: certificate, http2: true }],
+    [
+      'HTTP/2 over TLS, HTTP/1 allowed',
+      { https: { ...certificate, allowHTTP1: true }, http2: true }
+    ],
+    ['HTTP/2 in clear text', { http2: true }]
+  ] as [string, object][])('reaches a service that speaks %s', async (_, server) => {
+    const app = await createService({ probe: { path: '/asked' } }, server)
+    let version = ''
+    app.get('/asked', async (request) => (version = request.raw.httpVersion))
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    await app.readiness.whenReady()
+    expect(version).toBe('http2' in server ? '2.0' : '1.1')
+
+    const directory = await mkdtemp(join(tmpdir(), 'muster-'))
+    const local = await createService({}, server)
+    await local.listen({ path: join(directory, 'socket') })
+    await local.readiness.whenReady()
+    await local.close()
+    await rm(directory, { recursive: true })
+  })
+
+  it('contrast: a client with opinions refuses that certificate', async () => {
+    const app = await createService({}, { https: certificate } as object)
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    await expect(fetch(`${app.listeningOrigin}/livez`)).rejects.toThrow('fetch failed')
   })
 
   it('tries again while the route answers errors', async () => {
@@ -156,6 +191,19 @@ describe('self-probe', () => {
     other.addHook('onListen', () => new Promise<void>(() => {}))
     await listen(other)
     await other.readiness.whenReady()
+  })
+
+  it('ends with the app that closes in the middle, and nobody is told of ready, many times', async () => {
+    for (let round = 0; round < 30; round++) {
+      const app = await createService({ probe: { path: '/slow' } })
+      app.get('/slow', async () => pause(20).then(() => 'here'))
+      const changes = changesOf(app)
+      await listen(app)
+      await pause(round % 15)
+      await app.close()
+      expect(changes.map(({ state }) => state)).toEqual(['draining'])
+      expect(app.readiness.report().waitingFor).toHaveProperty('self-probe')
+    }
   })
 
   it('leaves no connection behind', async () => {
