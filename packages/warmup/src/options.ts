@@ -12,7 +12,10 @@ const task = v.strictObject({
       v.literal(false),
       v.pipe(
         v.strictObject({ min: v.optional(duration, 200), max: v.optional(duration, 5_000) }),
-        v.check(({ min, max }) => min <= max, 'expected min to be no more than max')
+        v.check(
+          ({ min, max }) => min <= max,
+          ({ input: { min, max } }) => `expected min (${min}) to be no more than max (${max})`
+        )
       )
     ]),
     {}

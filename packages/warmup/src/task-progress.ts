@@ -46,8 +46,8 @@ export class TaskProgress {
     this.#log = log
   }
 
-  get attempts(): number {
-    return this.#attempts
+  get succeeded(): boolean {
+    return this.#status === 'done'
   }
 
   /** In a row. */

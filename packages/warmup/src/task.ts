@@ -67,7 +67,7 @@ export class Task {
   }
 
   get done(): boolean {
-    return this.#progress.report.status === 'done'
+    return this.#progress.succeeded
   }
 
   /** Its name, and why it is not done. */

@@ -96,10 +96,10 @@ describe("gate 'listen'", () => {
     )
   })
 
-  it.each([1_000, 0])('outlasts a pluginTimeout of %d ms (0: none)', async (pluginTimeout) => {
+  it.each([500, 0])('outlasts a pluginTimeout of %d ms (0: none)', async (pluginTimeout) => {
     const { app } = await createService(
       {
-        tasks: { model: { run: () => pause(1_800, 'model'), gate: 'listen' } },
+        tasks: { model: { run: () => pause(900, 'model'), gate: 'listen' } },
         deadline: pluginTimeout === 0 ? 2 ** 31 - 1 : 60_000
       },
       { server: { pluginTimeout } }
@@ -110,7 +110,7 @@ describe("gate 'listen'", () => {
 
   it('outlasts a pluginTimeout while a task blocks the event loop', async () => {
     const block = (): void => {
-      const end = performance.now() + 900
+      const end = performance.now() + 500
       while (performance.now() < end);
     }
     const run = async () => {
@@ -121,7 +121,7 @@ describe("gate 'listen'", () => {
     }
     const { app } = await createService(
       { tasks: { model: { run, gate: 'listen' } } },
-      { server: { pluginTimeout: 500 } }
+      { server: { pluginTimeout: 300 } }
     )
     await listen(app)
     expect(await app.warmup.get('model')).toBe('parsed')
@@ -131,13 +131,13 @@ describe("gate 'listen'", () => {
     const { app } = await createService(
       {
         tasks: {
-          db: { run: () => new Promise(() => {}), gate: 'listen', timeout: 1_200, retry: false }
+          db: { run: () => new Promise(() => {}), gate: 'listen', timeout: 800, retry: false }
         }
       },
       { server: { pluginTimeout: 500 } }
     )
     await expect(listen(app)).rejects.toThrow(
-      'refusing to listen: db failed: db: no result within 1200 ms'
+      'refusing to listen: db failed: db: no result within 800 ms'
     )
   })
 

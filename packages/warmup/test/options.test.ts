@@ -17,7 +17,10 @@ describe('options', () => {
     [{ tasks: { db: { run, timeout: Infinity } } }, 'option "tasks.db.timeout": received Infinity'],
     [{ tasks: { db: { run, retry: true } } }, 'option "tasks.db.retry"'],
     [{ tasks: { db: { run, retry: { min: 0 } } } }, 'option "tasks.db.retry.min": expected >=1'],
-    [{ tasks: { db: { run, retry: { min: 500, max: 100 } } } }, 'option "tasks.db.retry"'],
+    [
+      { tasks: { db: { run, retry: { min: 6_000 } } } },
+      'option "tasks.db.retry": expected min (6000) to be no more than max (5000)'
+    ],
     [{ tasks: { db: { run, dispose: 'end' } } }, 'option "tasks.db.dispose"'],
     [{ tasks: { db: { run, fallback: [] } } }, 'unknown option "tasks.db.fallback"'],
     [

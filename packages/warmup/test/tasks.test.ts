@@ -140,7 +140,9 @@ describe('tasks', () => {
 
   it('show attempts, last error, next attempt and elapsed in the report, and the causes in the log', async () => {
     const failure = () =>
-      new TypeError('no answer of redis://app:secret@cache', { cause: new Error('refused') })
+      new TypeError('no answer of redis://app:secret@cache', {
+        cause: new AggregateError([new Error('redis://app:secret@::1')], 'refused')
+      })
     const { app, log } = await createService({
       tasks: { cache: { run: flaky(99, failure).run, retry: { min: 600_000, max: 600_000 } } }
     })
@@ -160,7 +162,7 @@ describe('tasks', () => {
     const line = log.find(({ msg }) => msg.startsWith('warm-up of cache failed'))
     expect(line?.err?.type).toBe('TypeError')
     expect(line?.err?.message).toContain('no answer of redis://***@cache')
-    expect(line?.err?.stack).toMatch(/tasks\.test[^]*caused by: Error: refused/)
+    expect(line?.err?.stack).toMatch(/tasks\.test[^]*caused by: AggregateError: refused/)
     expect(JSON.stringify(log)).not.toContain('secret')
   })
 
