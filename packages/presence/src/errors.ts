@@ -14,3 +14,10 @@ export const RequestNotAcceptedError = createError<[string, string]>(
   '%s does not accept the request "%s"',
   409
 )
+
+/** `dispatcher()`: no instance of the service was there within `wait`. */
+export const NoInstanceError = createError<[string]>(
+  'MUSTER_ERR_NO_INSTANCE',
+  'No instance of "%s" is there to send the request to',
+  503
+)
