@@ -63,6 +63,8 @@ export interface RosterFilter {
 
 /** Stands for the incarnation of those who send none. */
 const ANYONE = '-'
+/** Services that are asked for at once. */
+const TOGETHER = 100
 
 /** The services that have registered, on a lease store. */
 export class Roster {
@@ -91,42 +93,45 @@ export class Roster {
     return (await this.#store.put(key, { ...entry, ...times })) !== 'join'
   }
 
-  async ping(member: Member): Promise<RenewResult> {
-    const key = await this.#keyOf(member)
-    return key ? this.#store.renew(key) : 'gone'
+  ping(member: Member): Promise<RenewResult> {
+    return this.#withKey(member, (key) => this.#store.renew(key))
   }
 
-  async remove(member: Member): Promise<RemoveResult> {
-    const key = await this.#keyOf(member)
-    return key ? this.#store.remove(key) : 'gone'
+  remove(member: Member): Promise<RemoveResult> {
+    return this.#withKey(member, (key) => this.#store.remove(key))
   }
 
-  async find(service: string): Promise<ServiceView | undefined> {
-    const leases = await this.#store.list(service)
-    return serviceView(service, leases.map(instanceView))
+  /** @param status leaves out instances of another one */
+  async find(id: string, status?: Status): Promise<ServiceView | undefined> {
+    const instances = (await this.#store.list(id)).map(instanceView)
+    return serviceView(id, status ? instances.filter((one) => one.status === status) : instances)
   }
 
   /** A page of services in order of their ids; `next` is the id to go on after. */
   async page({ status, after = '', limit = 1_000 }: RosterFilter) {
+    const ids = (await this.#store.services()).filter((id) => id > after)
     const services: ServiceView[] = []
-    for (const id of await this.#store.services()) {
-      if (id <= after) continue
-      const instances = (await this.#store.list(id)).map(instanceView)
-      const view = serviceView(
-        id,
-        status ? instances.filter((one) => one.status === status) : instances
+    for (let from = 0; from < ids.length; from += TOGETHER) {
+      const views = await Promise.all(
+        ids.slice(from, from + TOGETHER).map((id) => this.find(id, status))
       )
-      if (!view) continue
-      if (services.length === limit) return { services, next: services.at(-1)?.id }
-      services.push(view)
+      for (const view of views) {
+        if (!view) continue
+        if (services.length === limit) return { services, next: services.at(-1)?.id }
+        services.push(view)
+      }
     }
     return { services, next: undefined }
   }
 
   /** Who sends no incarnation means whoever is there. */
-  async #keyOf({ service, instance, incarnation }: Member): Promise<LeaseKey | undefined> {
-    if (incarnation !== undefined) return { service, id: instance, incarnation }
-    return this.#store.get(service, instance)
+  async #withKey<Result>(
+    { service, instance, incarnation }: Member,
+    act: (key: LeaseKey) => Promise<Result>
+  ): Promise<Result | 'gone'> {
+    if (incarnation !== undefined) return act({ service, id: instance, incarnation })
+    const holder = await this.#store.get(service, instance)
+    return holder ? act(holder) : 'gone'
   }
 }
 

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { FencedError, KeyError, PayloadError, UnknownServiceError } from './errors.ts'
 import type { EventHub } from './event-hub.ts'
 import { eventRoutes } from './event-routes.ts'
@@ -35,8 +35,6 @@ export async function routes(
   scope: FastifyInstance,
   { roster, hub, key, readKey, proxy }: RoutesOptions
 ): Promise<void> {
-  const mayWrite = keyCheck(key)
-  const mayRead = readKey.length === 0 ? () => true : keyCheck([...readKey, ...key])
   const base = scope.prefix
 
   scope.setErrorHandler(sendProblem)
@@ -47,8 +45,8 @@ export async function routes(
   scope.setSerializerCompiler(() => JSON.stringify)
   acceptEmptyJson(scope)
 
-  const write = { onRequest: guard(mayWrite) }
-  const read = { onRequest: guard(mayRead) }
+  const write = guard(key)
+  const read = guard(readKey.length === 0 ? [] : [...readKey, ...key])
 
   // `$` is as often sent as %24, which only a parameter decodes.
   for (const register of ['/$register', '/:register(^\\$register$)']) {
@@ -161,9 +159,14 @@ function acceptEmptyJson(scope: FastifyInstance): void {
   )
 }
 
-function guard(passes: ReturnType<typeof keyCheck>) {
-  return async ({ headers }: FastifyRequest): Promise<void> => {
-    if (!passes(headers)) throw new KeyError()
+/** What a route needs so that only those with one of the keys get in; without keys everybody does. */
+function guard(keys: string[]): { onRequest?: onRequestHookHandler } {
+  if (keys.length === 0) return {}
+  const opens = keyCheck(keys)
+  return {
+    onRequest(request, _, done) {
+      done(opens(request.headers) ? undefined : new KeyError())
+    }
   }
 }
 
