@@ -5,8 +5,13 @@ import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /** Program → its package, where that has another name. */
-const PACKAGES = { 'redis-server': { brew: 'redis' } }
-const TESTED = ['redis-server']
+const PACKAGES = {
+  'redis-server': { brew: 'redis' },
+  's6-supervise': { apt: 's6', brew: 's6' },
+  'systemd-notify': { apt: 'systemd' },
+  'systemd-analyze': { apt: 'systemd' }
+}
+const TESTED = ['redis-server', 's6-supervise', 'systemd-notify', 'systemd-analyze', 'python3']
 
 const has = (program) =>
   [...process.env.PATH.split(delimiter), '/usr/sbin'].some((folder) =>
