@@ -85,7 +85,11 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
       hurry.abort()
     },
     onTimeout: () => app.log.error({ inFlight: inFlight.size }, 'the budget is over: exiting'),
-    onSecondError: (err) => app.log.error({ err }, 'another error while shutting down: exiting')
+    onFurtherError(err) {
+      if (isEndOfBoot(err)) return
+      failures.push('another error that nobody caught')
+      logCrash(err)
+    }
   })
 
   app.decorate('shutdown', createShutdown())
@@ -110,14 +114,17 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
     }) as Shutdown
   }
 
-  async function end({ cause, err }: { cause: string; err?: Error }): Promise<void> {
+  async function end({ cause, err }: { cause: string; err?: unknown }): Promise<void> {
     const start = performance.now()
     const pending = inFlight.size
     const hurried = err !== undefined || (cause === 'SIGINT' && process.stdin.isTTY)
     const delay = hurried ? 0 : options.drainDelay
-    const grace = err ? Math.min(options.grace, GRACE_AFTER_CRASH) : options.grace
+    const grace = err !== undefined ? Math.min(options.grace, GRACE_AFTER_CRASH) : options.grace
     hardAt = start + delay + grace
-    if (err) logCrash(err)
+    if (err !== undefined) {
+      failures.push(cause)
+      logCrash(err)
+    }
     await drain(cause, delay)
     const drained = performance.now()
     await close()
@@ -131,8 +138,8 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
     if (failures.length > 0) throw new UncleanShutdownError(failures.join(', '))
   }
 
-  function logCrash(err: Error): void {
-    app.log.fatal({ err }, 'shutting down after an error that nobody caught')
+  function logCrash(err: unknown): void {
+    app.log.fatal({ err }, 'an error that nobody caught')
     // An app without a logger has one that says nothing, and Node would have printed the error.
     if (!('level' in app.log)) console.error(err)
   }
@@ -193,6 +200,12 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
     }
     void cancellation.shutdown(point)
   }
+}
+
+/** What `listen()` rejects with when the end began before it was done; few programs catch that. */
+function isEndOfBoot(err: unknown): boolean {
+  const codes: unknown[] = ['FST_ERR_REOPENED_CLOSE_SERVER', 'MUSTER_ERR_WARMUP_STOPPED']
+  return err instanceof Error && 'code' in err && codes.includes(err.code)
 }
 
 export const shutdown = fp(plugin, { name: '@muster/shutdown', fastify: '5.x' })

@@ -162,6 +162,13 @@ describe('other ends', () => {
     expect(service.output).toContain('withdrawn while listening')
   })
 
+  it('still closes after a second error, which it logs too', async () => {
+    const service = await startService()
+    await rawRequest(service.port, GET('/crash-twice'))
+    expect((await service.exited).code).toBe(1)
+    expect(service.output).toMatch(/fatal:.*number 0[^]*fatal:.*number 1[^]*onClose/)
+  })
+
   it('shows that error also where the app has no logger', async () => {
     const fixture = startFixture(new URL('fixtures/crash.js', import.meta.url))
     onTestFinished(() => fixture.kill())
