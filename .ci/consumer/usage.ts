@@ -6,6 +6,7 @@ import { readiness, type ReadinessState } from '@muster/readiness'
 import { registration } from '@muster/registration'
 import { service } from '@muster/service'
 import { shutdown } from '@muster/shutdown'
+import { eager, warmup } from '@muster/warmup'
 import Fastify, { type FastifyInstance } from 'fastify'
 
 const other = Fastify()
@@ -23,6 +24,7 @@ await live(async (app) => {
 await live(async (app) => {
   await app.register(readiness)
   await app.register(registration, { url, service: 'by-options' })
+  await app.register(warmup, { tasks: { answer: eager(async () => 42) } })
   await app.register(presence)
   await app.register(shutdown, { drainDelay: 0 })
 })

@@ -5,6 +5,7 @@ import { readiness } from '@muster/readiness'
 import { registration } from '@muster/registration'
 import { service } from '@muster/service'
 import { shutdown } from '@muster/shutdown'
+import { warmup } from '@muster/warmup'
 import Fastify from 'fastify'
 
 const app = Fastify()
@@ -16,5 +17,6 @@ app.register(presence, { ttl: '15s' }) // wrong
 app.register(cancellation, { maxDeadline: '1m' }) // wrong
 app.register(shutdown, { signals: ['SIGKILL'] }) // wrong
 app.register(orchestrator, { ttl: true }) // wrong
+app.register(warmup, { tasks: { answer: 42 } }) // wrong
 app.register(service, { service: 1 }) // wrong
 app.get('/', (request) => request.cancellation.cancel()) // wrong

@@ -3,6 +3,7 @@ import { presence, type PresenceOptions } from '@muster/presence'
 import { readiness, type ReadinessOptions } from '@muster/readiness'
 import { registration, type RegistrationOptions } from '@muster/registration'
 import { shutdown, type ShutdownOptions } from '@muster/shutdown'
+import { warmup, type WarmupOptions } from '@muster/warmup'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { readOptions } from './options.ts'
@@ -20,6 +21,8 @@ export interface ServiceOptions {
   readiness?: Omit<ReadinessOptions, Identity> | undefined
   /** For `@muster/shutdown`; `false`: the application ends the process. @default {} */
   shutdown?: ShutdownOptions | false | undefined
+  /** For `@muster/warmup`: what has to be made at boot. @default nothing */
+  warmup?: WarmupOptions | undefined
   /** For `@muster/cancellation`; `false`: no `request.cancellation`. @default {} */
   cancellation?: CancellationOptions | false | undefined
   /** Where to register, or options for `@muster/registration`. @default MUSTER_ORCHESTRATOR_URL, or no registration */
@@ -38,6 +41,7 @@ async function plugin(app: FastifyInstance, options: ServiceOptions): Promise<vo
 
   await app.register(readiness, { ...options.readiness, service, instanceId, version })
   if (ending) await app.register(shutdown, ending)
+  if (options.warmup) await app.register(warmup, options.warmup)
   if (cancelling) await app.register(cancellation, cancelling)
   if (present) await app.register(presence, { ...present, redis })
   if (orchestrator) await app.register(registration, orchestrator)

@@ -10,6 +10,7 @@ const schema = v.strictObject({
   version: v.optional(v.string()),
   readiness: v.optional(part, {}),
   shutdown: v.optional(v.union([v.literal(false), part]), {}),
+  warmup: v.optional(part),
   cancellation: v.optional(v.union([v.literal(false), part]), {}),
   orchestrator: v.optional(v.union([v.literal(false), v.string(), v.instance(URL), part]), {}),
   redis: v.optional(

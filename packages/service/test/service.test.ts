@@ -44,12 +44,32 @@ describe('service', () => {
     expect(app.shutdown.state).toBe('closed')
   })
 
+  it('is not ready before what it has to make', async () => {
+    let finish = (_value: string): void => {}
+    const run = () => new Promise<string>((resolve) => (finish = resolve))
+    const app = await createService({ orchestrator: false, warmup: { tasks: { model: { run } } } })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    await eventually(() =>
+      expect(Object.keys(app.readiness.report().waitingFor)).toEqual([
+        expect.stringContaining('warmup')
+      ])
+    )
+    finish('loaded')
+    await app.readiness.whenReady()
+    expect(await app.warmup.get('model')).toBe('loaded')
+  })
+
   it('leaves out what is false, and presence unless it was asked for', async () => {
     const app = await createService({ shutdown: false, cancellation: false, orchestrator: false })
     await app.ready()
-    const there = ['readiness', 'shutdown', 'cancellation', 'presence', 'registration'].filter(
-      (name) => app.hasDecorator(name)
-    )
+    const there = [
+      'readiness',
+      'shutdown',
+      'warmup',
+      'cancellation',
+      'presence',
+      'registration'
+    ].filter((name) => app.hasDecorator(name))
     expect(there).toEqual(['readiness'])
   })
 
