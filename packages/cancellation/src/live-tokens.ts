@@ -1,15 +1,15 @@
 import { setImmediate } from 'node:timers/promises'
 import { cancelledBecause, shuttingDown } from './errors.ts'
 import { assignSeat, idOf, type Registry, type RequestToken } from './request-token.ts'
-import { cancel, type Cancellation } from './token.ts'
+import { cancel, type Cancellation, isWatched } from './token.ts'
 
 /** When a shutdown cancels: `soft` when the app starts to close, `hard` when the grace is over. */
 export type ShutdownPhase = 'soft' | 'hard'
 
 export const PHASES = { soft: 1, hard: 2, never: Infinity } as const
 
-/** How long the event loop may be held at a time, in ms. */
-const SLICE = 2
+/** How long one turn of the event loop may take, in ms, with all that cancelled handlers do in it. */
+const TURN = 2
 
 /** The tokens of the requests in flight that have asked for one. */
 export class LiveTokens implements Registry {
@@ -46,21 +46,26 @@ export class LiveTokens implements Registry {
   /** @returns whether a request with this id was in flight and had asked for its token */
   cancel(id: string, why: string): boolean {
     const tokens = this.#tokens.filter((token) => idOf(token) === id)
-    for (const token of tokens) cancel(token, cancelledBecause(why))
+    for (const token of tokens) if (!token.reason) cancel(token, cancelledBecause(why))
     return tokens.length > 0
   }
 
-  /** Cancels what `phase` cancels. Whoever looks sees it at once; signals fire in slices of the event loop. */
+  /** Cancels what `phase` cancels. Whoever looks sees it at once; who waits is told in short turns of the event loop. */
   async shutdown(phase: ShutdownPhase): Promise<void> {
     if (PHASES[phase] <= this.#phase) return
     this.#phase = PHASES[phase]
-    let sliceEnd = performance.now() + SLICE
+    let batch = 32
+    let told = 0
+    let begun = performance.now()
     // From the end, because tokens move to lower seats only; new ones look by themselves.
     for (let seat = this.#tokens.length - 1; seat >= 0; seat--) {
-      void this.#tokens[seat]?.cancelled
-      if (performance.now() < sliceEnd) continue
+      const token = this.#tokens[seat]
+      if (!token || !isWatched(token) || !token.cancelled || ++told < batch) continue
       await setImmediate()
-      sliceEnd = performance.now() + SLICE
+      const now = performance.now()
+      batch = now - begun < TURN ? batch * 2 : Math.max(1, batch >> 1)
+      begun = now
+      told = 0
     }
     if (phase === 'hard') for (const stop of this.#atHard) stop()
   }

@@ -83,7 +83,9 @@ export class RequestToken extends Token {
   #end(): void {
     if (this.#ended) return
     this.#ended = true
-    if (standing(this.#request, this.#response) === 'gone') cancel(this, clientGone())
+    // A cause that nobody has looked at yet came first.
+    const gone = standing(this.#request, this.#response) === 'gone'
+    if (gone && !this.reason) cancel(this, clientGone())
     close(this)
     if (this.#seat >= 0) this.#circumstances.registry.free(this.#seat)
   }

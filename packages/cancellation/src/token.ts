@@ -47,6 +47,9 @@ type Listener = (reason: CancellationError) => unknown
 /** Cancels a token. Not a method, so that nobody who is handed a token can. */
 export let cancel: (token: Token, reason: CancellationError) => void
 
+/** Whether somebody waits to be told, so that finding out when looking is not enough. */
+export let isWatched: (token: Token) => boolean
+
 /** Tells a token that it will not be cancelled any more. */
 export let close: (token: Token) => void
 
@@ -61,6 +64,7 @@ export abstract class Token implements Cancellation {
 
   static {
     cancel = (token, reason) => token.#cancel(reason)
+    isWatched = (token) => token.#watched
     close = (token) => token.#close()
   }
 

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { rawConnection, type RawConnection, rawRequest } from '@muster/testkit'
+import { eventually, rawConnection, type RawConnection, rawRequest } from '@muster/testkit'
 import fastify from 'fastify'
 import { afterEach, beforeEach, describe, expect, expectTypeOf, test } from 'vitest'
 import cancellation, { type Cancellation, type CancellationError } from '../src/index.ts'
@@ -204,4 +204,13 @@ describe('shield()', () => {
 test('without a deadline there is all the time', async () => {
   const token = await inFlight()
   expect([token.deadline, token.remaining()]).toEqual([undefined, Infinity])
+})
+
+test('the first cause wins though nobody looked: a shutdown, and then the client leaves', async () => {
+  const token = await inFlight()
+  await app.cancellation.shutdown('soft')
+  connection.destroy()
+  await eventually(() => expect(connection.closed).toBe(true))
+  await app.close()
+  expect(token.reason?.kind).toBe('shutdown')
 })

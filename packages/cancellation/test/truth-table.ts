@@ -113,6 +113,7 @@ export function cellsOf(transport: Transport): Cell[] {
 interface Observed {
   request: FastifyRequest
   read(): void
+  wasRead: Promise<void>
   verdict(): Verdict
   release(): void
   released: Promise<void>
@@ -176,6 +177,7 @@ export class Table {
       { every: 1 }
     )
     if (event === 'RST after headers') await client.headers
+    if (reading !== 'after the fact') await observed.wasRead
     await pause(5)
     if (event === 'completes') observed.release()
     else if (proxy) proxy.drop()
@@ -246,10 +248,13 @@ export class Table {
     const released = new Promise<void>((resolve) => (release = resolve))
     let builtin: AbortSignal | undefined
     let token: FastifyRequest['cancellation'] | undefined
+    let onRead = () => {}
+    const wasRead = new Promise<void>((resolve) => (onRead = resolve))
     const read = () => {
       builtin = request.signal
       token = request.cancellation
       void token.signal
+      onRead()
     }
     const { socket } = request.raw
     const { stream } = request.raw as unknown as { stream?: ServerHttp2Stream }
@@ -257,6 +262,7 @@ export class Table {
     this.#observed.set(request.headers['x-cell'] as string, {
       request,
       read,
+      wasRead,
       release,
       released,
       over,
@@ -377,4 +383,35 @@ async function openProxy(target: number): Promise<{ port: number; drop(): void }
       server.close()
     }
   }
+}
+
+const SYMBOLS = { right: '✓', wrong: '✗' }
+
+/** A Markdown table: for each kind and event, whether ours and the built-in were right, a sign for each reading. */
+export function summary(verdicts: [Cell, Verdict][], expected: (cell: Cell) => string): string {
+  const events = [...EVENTS['http/1.1'], ...EVENTS['http/2']].filter(
+    (event, i, all) => all.indexOf(event) === i && verdicts.some(([cell]) => cell.event === event)
+  )
+  const kinds = Object.keys(KINDS).filter((kind) => verdicts.some(([cell]) => cell.kind === kind))
+  const signs = (kind: string, event: Event, right: (cell: Cell, verdict: Verdict) => boolean) =>
+    READINGS.map((reading) => {
+      const found = verdicts.find(
+        ([cell]) => cell.kind === kind && cell.event === event && cell.reading === reading
+      )
+      return found ? SYMBOLS[right(...found) ? 'right' : 'wrong'] : ''
+    }).join('')
+  const lines = kinds.map((kind) => {
+    const columns = events.map((event) => {
+      const ours = signs(kind, event, (cell, verdict) => verdict.ours === expected(cell))
+      const builtin = signs(
+        kind,
+        event,
+        (cell, verdict) => (verdict.builtin === 'aborted') !== (expected(cell) === 'not')
+      )
+      return ours === '' ? '' : `${ours} / ${builtin}`
+    })
+    return `| ${[kind, ...columns].join(' | ')} |`
+  })
+  const head = `| request | ${events.join(' | ')} |`
+  return [head, `|${' --- |'.repeat(events.length + 1)}`, ...lines].join('\n')
 }

@@ -27,7 +27,7 @@ test('the types say what there is', async () => {
     // @ts-expect-error it is read-only
     const assign = () => (request.cancellation.cancelled = true)
     // @ts-expect-error so is the request
-    const replace = () => (request.cancellation = request.cancellation)
+    const replace = (other: Cancellation) => (request.cancellation = other)
     return [assign, replace].length
   })
 
