@@ -19,6 +19,10 @@ const NAMES = {
 } as const
 const KEPT = 1_024
 const HEARTBEAT = 15_000
+/** Characters of a snapshot that are sent at once. */
+const PIECE = 65_536
+/** ms between two wake-ups of all streams. */
+const PACE = 50
 
 /**
  * Turns the changes of a store into server-sent events. There is one text of each event for all who read, and no queue
@@ -37,9 +41,11 @@ export class EventHub {
   #seq = 0
   /** Number of the last snapshot of the store: what is older is of no use. */
   #oldest = 0
-  #snapshot: { seq: number; texts: string[] } | undefined
+  #snapshot: { seq: number; pieces: string[] } | undefined
   #isFollowing = false
   #isComplete = false
+  #waking: NodeJS.Timeout | undefined
+  #wokenAt = -Infinity
   #wake: () => void = () => {}
   #change: Promise<void> = this.#nextChange()
 
@@ -65,6 +71,7 @@ export class EventHub {
   /** Ends every stream with `event: shutdown`. */
   close(): void {
     this.#closing.abort()
+    clearTimeout(this.#waking)
     this.#wake()
   }
 
@@ -82,9 +89,7 @@ export class EventHub {
       } else if (seq === undefined || seq < this.#firstKept - 1) {
         const snapshot = this.#takeSnapshot()
         seq = snapshot.seq
-        yield `id: ${this.#epoch}-${seq}\nevent: snapshot\ndata: [\n`
-        for (const text of snapshot.texts) yield `data: ${text}\n`
-        yield 'data: ]\n\n'
+        yield* snapshot.pieces
       } else {
         const missed = this.#events.slice(seq - this.#seq)
         seq = this.#seq
@@ -102,9 +107,22 @@ export class EventHub {
     for await (const event of this.#store.watch(undefined, this.#closing)) {
       if (event.type === 'snapshot') this.#reset(event.leases)
       else this.#add(event)
-      this.#wake()
-      this.#change = this.#nextChange()
+      this.#wakeSoon()
     }
+  }
+
+  /** In a storm of changes hundreds of streams take them by the handful, not one by one. */
+  #wakeSoon(): void {
+    if (this.#waking) return
+    this.#waking = setTimeout(
+      () => {
+        this.#waking = undefined
+        this.#wokenAt = performance.now()
+        this.#wake()
+        this.#change = this.#nextChange()
+      },
+      Math.max(0, this.#wokenAt + PACE - performance.now())
+    )
   }
 
   #reset(leases: LeaseEntry[]): void {
@@ -127,12 +145,20 @@ export class EventHub {
     this.#onChange({ type: NAMES[type], instance })
   }
 
-  /** One for all who need it at the same point. */
-  #takeSnapshot(): { seq: number; texts: string[] } {
+  /** One for all who need it at the same point, in pieces, so that who reads slowly holds little of it. */
+  #takeSnapshot(): { seq: number; pieces: string[] } {
     if (this.#snapshot?.seq === this.#seq) return this.#snapshot
-    const lines = [...this.#texts.values()]
-    const texts = lines.map((text, i) => (i < lines.length - 1 ? `${text},` : text))
-    this.#snapshot = { seq: this.#seq, texts }
+    const pieces: string[] = []
+    let piece = `id: ${this.#epoch}-${this.#seq}\nevent: snapshot\ndata: [\n`
+    let comma = ' '
+    for (const text of this.#texts.values()) {
+      piece += `data:${comma}${text}\n`
+      comma = ','
+      if (piece.length < PIECE) continue
+      pieces.push(piece)
+      piece = ''
+    }
+    this.#snapshot = { seq: this.#seq, pieces: [...pieces, `${piece}data: ]\n\n`] }
     return this.#snapshot
   }
 

@@ -59,8 +59,8 @@ function parse(text: string): StreamEvent[] {
       const field = (name: string): string =>
         block
           .split('\n')
-          .filter((line) => line.startsWith(`${name}: `))
-          .map((line) => line.slice(name.length + 2))
+          .filter((line) => line.startsWith(`${name}:`))
+          .map((line) => line.slice(name.length + 1).replace(/^ /, ''))
           .join('\n')
       return { id: field('id'), event: field('event'), data: field('data') }
     })
