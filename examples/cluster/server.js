@@ -1,5 +1,6 @@
-import readiness, { clusterReadiness } from '@muster/readiness'
-import { shutdown } from '@muster/shutdown'
+import readiness from '@muster/readiness'
+import { clusterReadiness } from '@muster/readiness/cluster'
+import { clusterPrimary, shutdown } from '@muster/shutdown'
 import fastify from 'fastify'
 import cluster from 'node:cluster'
 
@@ -12,18 +13,13 @@ if (cluster.isPrimary) {
   cluster.on('exit', () => {
     if (service.state !== 'draining') cluster.fork()
   })
-  process.once('SIGTERM', () => void end(service))
+  process.once('SIGTERM', () => void service.drain('SIGTERM'))
+  // Passes the signal on and exits when all workers have.
+  clusterPrimary()
 } else {
   const app = fastify({ logger: { level: 'warn' } })
   await app.register(readiness, { service: 'billing' })
   await app.register(shutdown)
   app.get('/', async () => `worker ${process.pid}\n`)
   await app.listen({ port: Number(process.env.PORT ?? 3000) })
-}
-
-/** @param {import('@muster/readiness').ClusterReadiness} service */
-async function end(service) {
-  await service.drain('SIGTERM')
-  for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGTERM')
-  service.close()
 }

@@ -1,4 +1,5 @@
-import readiness, { markerFile, systemd } from '@muster/readiness'
+import readiness from '@muster/readiness'
+import { markerFile, systemd } from '@muster/readiness/notify'
 import { shutdown } from '@muster/shutdown'
 import fastify from 'fastify'
 
