@@ -1,10 +1,10 @@
 import { duration, parseOptions, slug } from '@muster/options'
 import type { Cluster, Worker } from 'node:cluster'
 import * as v from 'valibot'
-import type { WorkerMessage } from './cluster-worker.ts'
+import type { WorkerMessage } from './cluster-member.ts'
 import { createIdentity, type Identity } from './identity.ts'
 import { markerFile } from './marker-file.ts'
-import { type Logger, Notifications, type Notifier } from './notifier.ts'
+import { type Logger, Notifications, notifiedService, type Notifier } from './notifier.ts'
 import { pm2 } from './pm2.ts'
 import { markerDirectory, removeDeadMarkers } from './ready-marker.ts'
 import { s6 } from './s6.ts'
@@ -91,18 +91,8 @@ export function clusterReadiness(options: ClusterReadinessOptions): ClusterReadi
   cluster.on('message', onMessage)
   cluster.on('disconnect', onGone)
   cluster.on('exit', onExit)
-  notifications.start(notify, {
-    identity,
-    log,
-    get state() {
-      return machine.state
-    },
-    get waitingFor() {
-      return machine.waitingFor
-    },
-    fail,
-    shutDown: () => process.kill(process.pid, 'SIGTERM')
-  })
+  const shutDown = (): void => void process.kill(process.pid, 'SIGTERM')
+  notifications.start(notify, notifiedService(machine, { identity, log, fail, shutDown }))
 
   return {
     identity,

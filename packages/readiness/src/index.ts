@@ -3,12 +3,12 @@ import fp from 'fastify-plugin'
 import { OptionError } from '@muster/options'
 import type { CheckFunction, CheckOptions, CheckReport } from './check.ts'
 import { clusterWorker } from './cluster-worker.ts'
-import { ProbePathError } from './errors.ts'
 import { createIdentity, type Identity } from './identity.ts'
 import {
   type Logger,
   Notifications,
   type NotifiedService,
+  notifiedService,
   type Notifier,
   type NotifierSession
 } from './notifier.ts'
@@ -19,6 +19,7 @@ import {
   type PressureOptions,
   registerUnderPressure
 } from './pressure.ts'
+import { presentNotifiers } from './present-notifiers.ts'
 import { createProbes, type Probe } from './probe-answers.ts'
 import type { ProbeListener } from './probe-listener.ts'
 import { addProbeRoutes } from './probe-routes.ts'
@@ -28,17 +29,6 @@ import type { ChangeListener, ReadinessState, StateChange } from './state-machin
 import type { TimelineEntry } from './timeline.ts'
 import { trafficGate } from './traffic-gate.ts'
 
-export {
-  type ClusterReadiness,
-  clusterReadiness,
-  type ClusterReadinessOptions
-} from './cluster-readiness.ts'
-export { clusterPrimary } from './cluster-worker.ts'
-export { markerFile, type MarkerFileOptions } from './marker-file.ts'
-export * from './marker.ts'
-export { pm2 } from './pm2.ts'
-export { s6, type S6Options } from './s6.ts'
-export { systemd, type SystemdOptions } from './systemd.ts'
 export type { ChangeListener, CheckFunction, CheckOptions, CheckReport, Identity }
 export type { Hold, Logger, NotifiedService, Notifier, NotifierSession, PressureOptions }
 export type { ReadinessReport, ReadinessState, StateChange, TimelineEntry }
@@ -79,7 +69,10 @@ export interface ReadinessOptions {
    * @default what the application has registered counts
    */
   pressure?: PressureOptions | false | undefined
-  /** Whom to tell. @default [markerFile(), systemd(), s6(), pm2(), clusterPrimary()], those of them that are present */
+  /**
+   * Whom to tell: from `@muster/readiness/notify`, or your own.
+   * @default [markerFile(), systemd(), s6(), pm2(), clusterMember()], those of them that are present
+   */
   notify?: Notifier[] | undefined
   /** What happens at `failed`: the app is closed and `process.exitCode` is 1, or it stays for inspection. @default 'close' */
   onFailed?: 'close' | 'stay' | undefined
@@ -140,7 +133,7 @@ declare module 'fastify' {
 }
 
 async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<void> {
-  const options = readOptions(input)
+  const { notify = await presentNotifiers(), ...options } = readOptions(input)
   if (app.hasDecorator('readiness')) {
     throw new OptionError(
       'readiness: already registered; register it once, before what stands on it'
@@ -174,7 +167,10 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
     timeline.addPlugins(app.printPlugins())
     const pressure = options.pressure === false ? undefined : pressureCheck(app)
     if (pressure) readiness.addCheck('under-pressure', { ...PRESSURE_CHECK, check: pressure })
-    notifications.start(options.notify, notified())
+    notifications.start(
+      notify,
+      notifiedService(machine, { identity, log: app.log, fail, shutDown })
+    )
     readiness.start()
     if (options.listener) void serveProbes(options.listener)
     if (options.probe === false) readiness.probePassed()
@@ -205,7 +201,7 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
       readiness.probePassed()
     } catch (error) {
       // No later attempt will succeed: there is no use in waiting for the timeout.
-      if (error instanceof ProbePathError) readiness.fail(error.message)
+      if (!life.signal.aborted) fail((error as Error).message)
     }
   }
 
@@ -218,23 +214,12 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
       app.log.info({ port: listener.port }, `probes are answered on port ${listener.port}`)
       machine.unblock('probe listener', 'the probes are answered')
     } catch (error) {
-      if (!life.signal.aborted) readiness.fail(`the probe listener: ${(error as Error).message}`)
+      if (!life.signal.aborted) fail(`the probe listener: ${(error as Error).message}`)
     }
   }
 
-  function notified(): NotifiedService {
-    return {
-      identity,
-      log: app.log,
-      get state() {
-        return machine.state
-      },
-      get waitingFor() {
-        return machine.waitingFor
-      },
-      fail: (cause) => readiness.fail(cause),
-      shutDown
-    }
+  function fail(cause: string): void {
+    readiness.fail(cause)
   }
 
   /** By `@muster/shutdown`, where it is registered. */

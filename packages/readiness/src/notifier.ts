@@ -1,5 +1,5 @@
 import type { Identity } from './identity.ts'
-import type { ReadinessState, StateChange } from './state-machine.ts'
+import type { ReadinessState, StateChange, StateMachine } from './state-machine.ts'
 
 /** A log, as far as it is used here. */
 export interface Logger {
@@ -19,6 +19,21 @@ export interface NotifiedService {
   readonly fail: (cause: string) => void
   /** Ends the service as a signal would. */
   readonly shutDown: (reason: string) => void
+}
+
+export function notifiedService(
+  machine: StateMachine,
+  rest: Omit<NotifiedService, 'state' | 'waitingFor'>
+): NotifiedService {
+  return {
+    ...rest,
+    get state() {
+      return machine.state
+    },
+    get waitingFor() {
+      return machine.waitingFor
+    }
+  }
 }
 
 /** Tells a supervisor how the service is. */

@@ -1,11 +1,6 @@
 import { duration, instanceName, parseOptions, slug } from '@muster/options'
 import * as v from 'valibot'
-import { clusterPrimary } from './cluster-worker.ts'
-import { markerFile } from './marker-file.ts'
 import type { Notifier } from './notifier.ts'
-import { pm2 } from './pm2.ts'
-import { s6 } from './s6.ts'
-import { systemd } from './systemd.ts'
 
 const path = v.pipe(v.string(), v.regex(/^\/[\x21-\x7e]*$/))
 
@@ -78,13 +73,7 @@ const schema = v.pipe(
     ),
     listener: v.optional(listener),
     pressure: v.optional(v.union([v.literal(false), pressure])),
-    notify: v.optional(v.array(notifier), () => [
-      markerFile(),
-      systemd(),
-      s6(),
-      pm2(),
-      clusterPrimary()
-    ]),
+    notify: v.optional(v.array(notifier)),
     onFailed: v.optional(v.picklist(['close', 'stay']), 'close'),
     withdrawTimeout: v.optional(duration, 3_000)
   }),

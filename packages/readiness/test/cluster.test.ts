@@ -2,7 +2,7 @@ import { eventually, freePort, startFixture } from '@muster/testkit'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { clusterReadiness } from '../src/index.ts'
+import { clusterReadiness } from '../src/cluster.ts'
 import { isReady, readyPid, watchReady } from '../src/marker.ts'
 import { directory } from './directory.ts'
 

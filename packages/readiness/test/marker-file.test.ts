@@ -4,7 +4,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync 
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { markerFile } from '../src/index.ts'
+import { markerFile } from '../src/notify.ts'
 import { declareReady, isReady, readyPid } from '../src/marker.ts'
 import { directory } from './directory.ts'
 import { createService, get, listen } from './service.ts'
@@ -117,7 +117,8 @@ describe('marker file', () => {
   it('goes with a process that exits without closing', async () => {
     const dir = directory()
     const code = `
-      const { default: readiness, markerFile } = await import('@muster/readiness')
+      const { default: readiness } = await import('@muster/readiness')
+      const { markerFile } = await import('@muster/readiness/notify')
       const app = (await import('fastify')).default()
       await app.register(readiness, { service: '${service}', notify: [markerFile({ dir: '${dir}' })] })
       await app.listen({ port: 0 })

@@ -1,0 +1,5 @@
+export {
+  type ClusterReadiness,
+  clusterReadiness,
+  type ClusterReadinessOptions
+} from './cluster-readiness.ts'

@@ -1,0 +1,5 @@
+export { clusterMember } from './cluster-member.ts'
+export { markerFile, type MarkerFileOptions } from './marker-file.ts'
+export { pm2 } from './pm2.ts'
+export { s6, type S6Options } from './s6.ts'
+export { systemd, type SystemdOptions } from './systemd.ts'
