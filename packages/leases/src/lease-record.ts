@@ -69,13 +69,33 @@ export interface StoredLease extends LeaseEntry {
   readonly ttl: number
 }
 
-/** Reads '<incarnation> <ttl>\n<json>'; undefined when it is anything else. */
-export function decodeLease(service: string, id: string, value: string): StoredLease | undefined {
-  const match = /^(\S+) (\d+)\n/.exec(value)
-  if (!match) return undefined
-  const [head, incarnation, ttl] = match as unknown as [string, string, string]
-  const record = decodeRecord(value.slice(head.length))
-  return record && { service, id, incarnation, ttl: Number(ttl), record, suspect: false }
+/** A lease as it was read. */
+export interface ReadLease extends StoredLease {
+  readonly value: string
+  /** The registry lost it: when, by our clock, it is given up unless it comes back. */
+  readonly lostUntil: number | undefined
+}
+
+/** Reads '<incarnation> <ttl> <id>\n<json>'; undefined when it is anything else. */
+export function decodeLease(service: string, value: string): ReadLease | undefined {
+  // Every lease of a large service comes through here: no regular expression and no spread, which cost five times this.
+  const line = value.indexOf('\n')
+  const first = value.indexOf(' ')
+  const second = value.indexOf(' ', first + 1)
+  const ttl = Number(value.slice(first + 1, second))
+  if (first < 1 || second < 0 || second > line || !(ttl > 0)) return undefined
+  const record = decodeRecord(value.slice(line + 1))
+  if (!record) return undefined
+  return {
+    service,
+    id: value.slice(second + 1, line),
+    incarnation: value.slice(0, first),
+    ttl,
+    record,
+    suspect: false,
+    value,
+    lostUntil: undefined
+  }
 }
 
 /** Undefined when it is no JSON object. */

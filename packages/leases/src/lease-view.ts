@@ -1,4 +1,4 @@
-import { decodeLease, memberOf, type StoredLease } from './lease-record.ts'
+import { decodeLease, memberOf, type ReadLease } from './lease-record.ts'
 import type { LeaseEntry } from './lease-store.ts'
 import type { LeaseChange } from './watchers.ts'
 
@@ -12,33 +12,27 @@ export interface StreamEvent {
   value: string
 }
 
-export interface ViewedLease extends StoredLease {
-  readonly value: string
-  /** The registry lost it: when, by our clock, it is given up unless it comes back. */
-  readonly lostUntil?: number | undefined
-}
-
-type Values = [id: string, value: string][]
-
 /** What a reader knows of a namespace, kept by events, and set right where events were missed. */
 export class LeaseView {
-  readonly #services = new Map<string, Map<string, ViewedLease>>()
+  readonly #services = new Map<string, Map<string, ReadLease>>()
   /** Events up to here were in what was read of the service. */
   readonly #readAt = new Map<string, number>()
-  readonly #emit: (change: LeaseChange) => void
-  readonly #onMalformed: (service: string, id: string) => void
+  /** Whether any has `lostUntil`. */
+  #lost = false
+  readonly #emit: ((change: LeaseChange) => void) | undefined
+  readonly #onMalformed: (service: string, value: string) => void
 
   constructor(
-    emit: (change: LeaseChange) => void,
-    onMalformed: (service: string, id: string) => void
+    emit: ((change: LeaseChange) => void) | undefined,
+    onMalformed: (service: string, value: string) => void
   ) {
     this.#emit = emit
     this.#onMalformed = onMalformed
   }
 
-  list(service?: string): ViewedLease[] {
+  list(service?: string): ReadLease[] {
     const of = service === undefined ? this.services : [service]
-    return of.flatMap((name) => [...(this.#services.get(name)?.values() ?? [])])
+    return of.flatMap((name) => Array.from(this.#services.get(name)?.values() ?? []))
   }
 
   get services(): string[] {
@@ -53,9 +47,9 @@ export class LeaseView {
       if (known?.incarnation === value) this.#delete(known, op)
       return true
     }
-    const lease = decodeLease(service, id, value)
+    const lease = decodeLease(service, value)
     if (!lease || !['join', 'replace', 'update'].includes(op)) return false
-    this.#set({ ...lease, value })
+    this.#set(lease)
     return true
   }
 
@@ -64,18 +58,23 @@ export class LeaseView {
    * @param seq up to which revision `values` are complete
    * @param lostUntil if the registry lost its data: until when, by our clock, what is missing is kept as suspect
    */
-  reset(service: string, values: Values, seq: number, lostUntil?: number): void {
+  reset(service: string, values: string[], seq: number, lostUntil?: number): void {
     this.#readAt.set(service, seq)
-    const missing = new Map(this.#services.get(service))
-    for (const [id, value] of values) {
-      missing.delete(id)
-      const lease = decodeLease(service, id, value)
-      if (lease) this.#set({ ...lease, value })
-      else this.#onMalformed(service, id)
+    const known = this.#services.get(service)
+    const found = new Map<string, ReadLease>()
+    for (const value of values) {
+      const lease = decodeLease(service, value)
+      if (lease) found.set(lease.id, lease)
+      else this.#onMalformed(service, value)
     }
-    for (const lease of missing.values()) {
-      if (lostUntil === undefined && lease.lostUntil === undefined) this.#delete(lease, 'expire')
-      else if (lease.lostUntil === undefined) this.#change({ ...lease, suspect: true, lostUntil })
+    for (const lease of found.values()) this.#set(lease)
+    for (const lease of known?.values() ?? []) {
+      if (found.has(lease.id) || lease.lostUntil !== undefined) continue
+      if (lostUntil === undefined) this.#delete(lease, 'expire')
+      else {
+        this.#lost = true
+        this.#change({ ...lease, suspect: true, lostUntil })
+      }
     }
   }
 
@@ -94,10 +93,12 @@ export class LeaseView {
    * @returns whether more may still have to be given up
    */
   dropLost(now = performance.now()): boolean {
+    if (!this.#lost) return false
     const lost = this.list().filter(({ lostUntil }) => lostUntil !== undefined)
     const over = lost.filter(({ lostUntil = 0 }) => lostUntil <= now)
     for (const lease of over) this.#delete(lease, 'expire')
-    return over.length < lost.length
+    this.#lost = over.length < lost.length
+    return this.#lost
   }
 
   /** The services are about to be read anew. */
@@ -105,31 +106,31 @@ export class LeaseView {
     this.#readAt.clear()
   }
 
-  #set(lease: ViewedLease): void {
+  #set(lease: ReadLease): void {
     const known = this.#services.get(lease.service)?.get(lease.id)
     if (!known) this.#store(lease, 'join')
     else if (known.incarnation !== lease.incarnation) this.#store(lease, 'replace')
     else if (known.value !== lease.value || known.lostUntil !== undefined) this.#change(lease)
   }
 
-  #change(lease: ViewedLease): void {
+  #change(lease: ReadLease): void {
     this.#store(lease, 'update')
   }
 
-  #store(lease: ViewedLease, type: 'join' | 'replace' | 'update'): void {
-    const instances = this.#services.get(lease.service) ?? new Map<string, ViewedLease>()
+  #store(lease: ReadLease, type: 'join' | 'replace' | 'update'): void {
+    const instances = this.#services.get(lease.service) ?? new Map<string, ReadLease>()
     this.#services.set(lease.service, instances.set(lease.id, lease))
-    this.#emit({ type, lease: entry(lease) })
+    this.#emit?.({ type, lease: entry(lease) })
   }
 
-  #delete(lease: ViewedLease, type: 'leave' | 'expire'): void {
+  #delete(lease: ReadLease, type: 'leave' | 'expire'): void {
     const instances = this.#services.get(lease.service)
     instances?.delete(lease.id)
     if (instances?.size === 0) this.#services.delete(lease.service)
-    this.#emit({ type, lease: entry(lease) })
+    this.#emit?.({ type, lease: entry(lease) })
   }
 }
 
-export function entry({ service, id, incarnation, record, suspect }: ViewedLease): LeaseEntry {
+export function entry({ service, id, incarnation, record, suspect }: ReadLease): LeaseEntry {
   return { service, id, incarnation, record, suspect }
 }

@@ -102,6 +102,8 @@ async function createClient({
     autoResendUnfulfilledCommands: false,
     reconnectOnError: (error: Error) => WRONG_SERVER.test(error.message),
     stringNumbers: false,
+    // With RESP3 ioredis reads large replies several times slower, and shapes some of them differently.
+    protocol: 2 as const,
     replyMapping: 'legacy' as const,
     readOnly: false,
     // A master that was replaced while it lives goes on answering until the sentinels come round to it.

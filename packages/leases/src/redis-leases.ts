@@ -1,4 +1,11 @@
-import { aged, checkKey, decodeLease, encodeRecord, memberOf } from './lease-record.ts'
+import {
+  aged,
+  checkKey,
+  decodeLease,
+  encodeRecord,
+  memberOf,
+  type ReadLease
+} from './lease-record.ts'
 import type {
   Lease,
   LeaseEntry,
@@ -8,7 +15,7 @@ import type {
   LeaseStore
 } from './lease-store.ts'
 import type { PutOptions, PutResult, RemoveResult, RenewResult } from './lease-store.ts'
-import { entry, LeaseView, type ViewedLease } from './lease-view.ts'
+import { entry, LeaseView } from './lease-view.ts'
 import { readRedisOptions, type RedisLeaseOptions } from './options.ts'
 import { RedisAccess } from './redis-access.ts'
 import { type RedisClient, RedisConnection } from './redis-connection.ts'
@@ -18,11 +25,11 @@ import { LONGEST_BLOCK, RedisTail } from './redis-tail.ts'
 import { leaseScripts } from './scripts.ts'
 import { type LeaseChange, Watchers } from './watchers.ts'
 
-const KEEP_EVERY = 3_600_000
+const KEEP_EVERY = 60_000
 
 /** What was read of a service, and where the registry stood. */
 interface Reading extends Revision {
-  leases: ViewedLease[]
+  leases: ReadLease[]
   /** By our clock, ms: until what was lost is given up, or -Infinity once the connection was lost. */
   validUntil: number
 }
@@ -43,7 +50,8 @@ export class RedisLeases implements LeaseStore {
   readonly #view: LeaseView
   readonly #watchers: Watchers
   #tail: RedisTail | undefined
-  #keptAt = -Infinity
+  /** When a renewal last looked at all keys, by service. */
+  readonly #keptAt = new Map<string, number>()
   #saidMalformed = false
 
   /** @param scripts told to read another clock, for a test of the model */
@@ -59,7 +67,7 @@ export class RedisLeases implements LeaseStore {
       for (const reading of this.#readings.values()) reading.validUntil = -Infinity
     })
     this.#redis.onReady(() => this.#tail?.reconnect())
-    this.#view = this.#createView(() => {})
+    this.#view = this.#createView()
     this.#watchers = new Watchers(
       (service) => this.#tail?.list(service),
       () => {
@@ -89,11 +97,11 @@ export class RedisLeases implements LeaseStore {
   async renew(key: LeaseKey): Promise<RenewResult> {
     checkKey(key)
     const now = performance.now()
-    const keep = now - this.#keptAt > KEEP_EVERY
+    const keep = now - (this.#keptAt.get(key.service) ?? -Infinity) > KEEP_EVERY
     const result = await this.#redis.run('write', (client) =>
       this.#registry.renew(client, key, keep)
     )
-    if (keep && result === 'ok') this.#keptAt = now
+    if (keep && result === 'ok') this.#keptAt.set(key.service, now)
     await this.#reflect(key, result === 'ok' ? 'write' : 'forget')
     return result
   }
@@ -110,7 +118,7 @@ export class RedisLeases implements LeaseStore {
     return this.#redis.run('read', async (client) => {
       const { now } = await this.#registry.sweep(client)
       const value = await this.#registry.value(client, service, id)
-      const lease = value === null ? undefined : decodeLease(service, id, value)
+      const lease = value === null ? undefined : decodeLease(service, value)
       if (!lease) return undefined
       const [deadline] = await this.#registry.deadlines(client, [lease])
       return deadline === undefined ? undefined : aged(lease, deadline, now)
@@ -203,11 +211,11 @@ export class RedisLeases implements LeaseStore {
     return { leases, now, suspects }
   }
 
-  #createView(emit: (change: LeaseChange) => void): LeaseView {
-    return new LeaseView(emit, (service, id) => {
+  #createView(emit?: (change: LeaseChange) => void): LeaseView {
+    return new LeaseView(emit, (service, value) => {
       if (this.#saidMalformed) return
       this.#saidMalformed = true
-      const where = `${JSON.stringify(id)} in ${this.#registry.hash(service)}`
+      const where = `${JSON.stringify(value.slice(0, 80))} in ${this.#registry.hash(service)}`
       this.#options.logger.warn(`Passed over what is no lease: ${where} (said once)`)
     })
   }

@@ -11,6 +11,7 @@ const IDLE = 86_400_000
 /** Leases handled in one command: none may keep the server from others for long. */
 const REAP_PAGE = 100
 const READ_PAGE = 1_000
+const SCAN_PAGE = 2_500
 const LARGEST_HASH_AT_ONCE = 5_000
 
 const RENEWED = new Map<number, RenewResult>([
@@ -83,10 +84,12 @@ export class RedisRegistry {
     return (await this.#write(client, this.#scripts.put, [service], args)) as PutResult
   }
 
-  async renew(client: RedisClient, key: LeaseKey, keep: boolean): Promise<RenewResult> {
-    const { service, id, incarnation } = key
-    const args = [memberOf(key), this.#options.ttl, id, incarnation, keep ? 1 : 0]
-    const code = await this.#write(client, this.#scripts.renew, [service], args)
+  /** @param thoroughly looks at all keys of the namespace, and puts off its end */
+  async renew(client: RedisClient, key: LeaseKey, thoroughly: boolean): Promise<RenewResult> {
+    const keys = [this.#due, this.hash(key.service)]
+    if (thoroughly) keys.push(this.#meta, this.#services, this.events)
+    const args = [memberOf(key), this.#options.ttl, IDLE]
+    const code = await run(client, this.#scripts.renew, keys, args)
     return RENEWED.get(code as number) as RenewResult
   }
 
@@ -105,7 +108,7 @@ export class RedisRegistry {
     return client.smembers(this.#services)
   }
 
-  /** What is stored of a service by id, and the revision that it is at least as new as. */
+  /** What is stored of a service, and the revision that it is at least as new as. */
   async values(
     client: RedisClient,
     service: string,
@@ -116,25 +119,25 @@ export class RedisRegistry {
     const replies = await client
       .multi()
       .hmget(this.#meta, 'epoch', 'seq')
-      .hgetall(this.hash(service))
+      .hvals(this.hash(service))
       .exec()
-    const [at, hash] = (replies ?? []).map(([error, reply]) => {
+    const [at, values] = (replies ?? []).map(([error, reply]) => {
       if (error) throw error
       return reply
-    }) as [[string | null, string | null], Record<string, string>]
-    return { epoch: at[0] ?? '', seq: Number(at[1]), values: Object.entries(hash) }
+    }) as [[string | null, string | null], string[]]
+    return { epoch: at[0] ?? '', seq: Number(at[1]), values }
   }
 
   /** In pages, so that nobody else waits for a large service. */
-  async #scan(client: RedisClient, service: string): Promise<[id: string, value: string][]> {
+  async #scan(client: RedisClient, service: string): Promise<string[]> {
     const found = new Map<string, string>()
     let cursor = '0'
     do {
-      const [next, flat] = await client.hscan(this.hash(service), cursor, 'COUNT', READ_PAGE)
+      const [next, flat] = await client.hscan(this.hash(service), cursor, 'COUNT', SCAN_PAGE)
       for (let i = 0; i < flat.length; i += 2) found.set(flat[i] as string, flat[i + 1] as string)
       cursor = next
     } while (cursor !== '0')
-    return [...found]
+    return [...found.values()]
   }
 
   /** By the server's clock, ms; undefined for what is not there. */

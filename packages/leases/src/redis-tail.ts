@@ -176,5 +176,5 @@ function streamEvent(id: string, fields: string[]): StreamEvent {
 }
 
 function ttlOf({ value }: StreamEvent): number {
-  return Number(/^\S+ (\d+)\n/.exec(value)?.[1] ?? Infinity)
+  return Number(/^\S+ (\d+) /.exec(value)?.[1] ?? Infinity)
 }

@@ -12,7 +12,7 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)`
 export type Scripts = ReturnType<typeof leaseScripts>
 
 // Every script takes its keys in this order, whether it needs all of them or not; a reap takes more hashes.
-// A hash value is '<incarnation> <ttl>\n<json>', a member of `due` is '<service>/<id>#<incarnation>'.
+// A hash value is '<incarnation> <ttl> <id>\n<json>', a member of `due` is '<service>/<id>#<incarnation>'.
 const KEYS = `local due, meta, events, services, instances = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 `
 
@@ -44,7 +44,7 @@ export function leaseScripts(clock = redisClock) {
     // ARGV 4 service, 5 id, 6 incarnation, 7 ttl, 8 json, 9 '1' to take the id from another incarnation
     put: script(`${WRITING}${clock}
 local service, id, incarnation, ttl = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local value = incarnation .. ' ' .. ttl .. '\\n' .. ARGV[8]
+local value = incarnation .. ' ' .. ttl .. ' ' .. id .. '\\n' .. ARGV[8]
 local stem = service .. '/' .. id .. '#'
 local before = redis.call('HGET', instances, id)
 local op = 'join'
@@ -68,17 +68,20 @@ end
 keep()
 return op`),
 
-    // ARGV 3 idle ms, 4 member, 5 ttl, 6 id, 7 incarnation, 8 '1' to put off the end of an idle namespace
-    // 1: renewed, 0: gone, -1: another incarnation holds the id. Never creates a lease.
-    renew: script(`${KEYS}${clock}
-if redis.call('ZADD', due, 'XX', 'CH', now + ARGV[5], ARGV[4]) == 0 and not redis.call('ZSCORE', due, ARGV[4]) then
-  local value = redis.call('HGET', instances, ARGV[6])
-  if value and string.match(value, '^%S+') ~= ARGV[7] then return -1 end
+    // KEYS due, instances; now and then also meta, services and events, to look at them and to put off their end.
+    // ARGV 1 member, 2 ttl, 3 idle ms. 1: renewed, 0: gone, -1: another incarnation holds the id. Never creates.
+    // It runs for each heartbeat: every key, argument and call counts.
+    renew: script(`${clock}
+if redis.call('ZADD', KEYS[1], 'XX', 'CH', now + ARGV[2], ARGV[1]) == 0 and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+  local id, incarnation = string.match(ARGV[1], '^[^/]*/([^#]*)#(.*)$')
+  local value = redis.call('HGET', KEYS[2], id)
+  if value and string.match(value, '^%S+') ~= incarnation then return -1 end
   return 0
 end
 -- A deadline without what it is the deadline of is half a lease (a key was evicted): it is to be put again.
-if redis.call('EXISTS', meta, services, instances) < 3 then return 0 end
-if ARGV[8] == '1' then
+if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+if #KEYS > 2 then
+  if redis.call('EXISTS', KEYS[3], KEYS[4]) < 2 then return 0 end
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[3]) end
 end
 return 1`),

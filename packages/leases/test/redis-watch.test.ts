@@ -171,8 +171,8 @@ describe('what else is found in Redis', () => {
     const hash = `muster:{${namespace}}:s:billing`
     for (const [id, value] of [
       ['text', 'nonsense'],
-      ['list', '"one 1000\\n[1]"'],
-      ['broken', '"one 1000\\n{"']
+      ['list', '"one 1000 list\\n[1]"'],
+      ['broken', '"one 1000 broken\\n{"']
     ]) {
       await server.command(`HSET ${hash} ${id} ${value}`)
     }
@@ -200,8 +200,8 @@ describe('what else is found in Redis', () => {
   })
 
   it('a lease of which a key was evicted is to be put again, and is whole then', async () => {
-    const leases = store()
     for (const name of ['due', 'meta', 'svcs', 's:billing']) {
+      const leases = store()
       await leases.put(key('a'), { whole: true })
       await server.command(`DEL muster:{${namespace}}:${name}`)
       expect(await leases.renew(key('a'))).toBe('gone')

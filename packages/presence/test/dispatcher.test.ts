@@ -204,7 +204,7 @@ describe('dispatcher', () => {
     await serve(answer('x'))
     await call()
     await through.close()
-    await expect(call()).rejects.toThrow('closed')
+    await expect(call()).rejects.toThrow('destroyed')
     const { app } = await createService({ namespace: randomUUID() } satisfies PresenceOptions)
     expect(() => dispatcher(app.presence, 'x', { wait: -1 })).toThrow(
       expect.objectContaining({ code: 'MUSTER_ERR_OPTION' })
