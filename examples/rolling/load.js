@@ -1,4 +1,5 @@
 // Clients on keep-alive connections through the proxy, which count what fails.
+import { setMaxListeners } from 'node:events'
 import { Agent, request } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 
@@ -10,6 +11,7 @@ export function startLoad(port) {
   const failures = {}
   let stopped = false
   const ending = new AbortController()
+  setMaxListeners(0, ending.signal)
   const loops = [
     ...Array.from({ length: 40 }, (_, i) => quickLoop(i)),
     ...Array.from({ length: 6 }, slowLoop),
