@@ -9,7 +9,7 @@ Usage: muster-orchestrator [options]
   --port <number>        where to listen; 0: any free port (default: 8000)
   --host <address>       where to listen; 0.0.0.0: every interface (default: 127.0.0.1)
   --redis <url>          keep the registrations in this Redis, shared with other orchestrators (default: memory)
-  --namespace <name>     what shares registrations in one Redis (default: default)
+  --namespace <name>     what shares registrations in one Redis (default: orchestrator)
   --ttl <ms>             how long a registration lives without a ping (default: 30000)
   --key-file <path>      one key a line, any of which a client must send to register
   --read-key-file <path> one key a line, any of which a reader must send
@@ -67,7 +67,7 @@ function parse(args: string[]) {
         port: { type: 'string', default: '8000' },
         host: { type: 'string', default: '127.0.0.1' },
         redis: { type: 'string' },
-        namespace: { type: 'string', default: 'default' },
+        namespace: { type: 'string', default: 'orchestrator' },
         ttl: { type: 'string', default: '30000' },
         'key-file': { type: 'string' },
         'read-key-file': { type: 'string' },

@@ -15,7 +15,7 @@ export async function eventRoutes(
     summary: 'Changes as server-sent events: snapshot, joined, changed, left, expired',
     produces: ['text/event-stream']
   } as object
-  scope.get('/$events', { ...read, schema }, (request, reply) => {
+  scope.get('/$events', { ...read, schema, exposeHeadRoute: false }, (request, reply) => {
     if (open >= MAX_STREAMS) throw new TooManyStreamsError()
     const gone = new AbortController()
     const lastEventId = request.headers['last-event-id']

@@ -11,7 +11,8 @@ export function sendProblem(
 ): FastifyReply {
   // The protocol's clients know a payload that is wrong as 422.
   const status = error.validation ? 422 : (error.statusCode ?? 500)
-  if (status >= 500) request.log.error({ err: error }, error.message)
+  // A store that is away says so itself, once; the rest is an answer, not an accident.
+  if (status === 500) request.log.error({ err: error }, error.message)
   if (status === 401) void reply.header('www-authenticate', 'Bearer')
   if (status === 503) void reply.header('retry-after', STORE_RETRY_SECONDS)
   return problem(reply, status, {

@@ -127,16 +127,12 @@ export async function routes(
   )
 
   await scope.register(eventRoutes, { hub, read })
-  if (proxy)
-    await scope.register(runRoutes, {
-      roster,
-      read,
-      opens: keyCheck([...key, ...readKey]),
-      ...proxy
-    })
+  const opens = keyCheck([...key, ...readKey])
+  if (proxy) await scope.register(runRoutes, { roster, read, opens, ...proxy })
 
   function pingUrl(request: FastifyRequest, id: string, query: Record<string, string | undefined>) {
-    return `${request.protocol}://${request.host}${base}/${id}/$ping${search(query)}`
+    const origin = request.host ? `${request.protocol}://${request.host}` : ''
+    return `${origin}${base}/${id}/$ping${search(query)}`
   }
 }
 

@@ -74,6 +74,7 @@ function ask(
   base: string,
   { method, path, headers, timeout, signal }: ProxiedRequest
 ): Promise<IncomingMessage> {
+  if (!URL.canParse(base)) throw new UnreachableError('it has no URL')
   const { protocol, hostname, port, pathname } = new URL(base)
   const host = hostname.replace(/^\[(.*)\]$/, '$1')
   if (isIP(host) && isForbidden(host))

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type LeaseStore, memoryLeases, redisLeases } from '@muster/leases'
-import { type RedisServer, startRedis } from '@muster/testkit'
+import { rawRequest, type RedisServer, startRedis } from '@muster/testkit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { BILLING, portOf, send, startOrchestrator } from './raw-client.ts'
@@ -125,6 +125,16 @@ describe.each(['memory', 'redis'])('on %s', (kind) => {
       const barePort = portOf(bare)
       expect((await send(barePort, 'DELETE', '/x', { headers })).status).toBe(400)
       await bare.close()
+    })
+
+    it('answers a relative ping_url to a client that names no host', async () => {
+      const port = await start()
+      const body = JSON.stringify(BILLING)
+      const answer = await rawRequest(
+        port,
+        `POST /services/$register HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+      )
+      expect(JSON.parse(answer.body).ping_url).toBe('/services/billing/$ping')
     })
 
     it('keeps fields that it does not know', async () => {

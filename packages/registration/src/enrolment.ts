@@ -39,6 +39,7 @@ export interface EnrolmentLog {
 /** How long leaving waits for a request in flight, so as to know what to take back. */
 const IN_FLIGHT_GRACE = 1_500
 const LEAVE_ATTEMPTS = 3
+
 /** The life of one registration with one orchestrator. */
 export class Enrolment {
   state: EnrolmentState = 'waiting'

@@ -75,10 +75,10 @@ function exchange(options: Call, url: URL, deadline: number): Promise<Answer> {
     const abort = (): void => finish(signal.reason)
     const expire = (): void => finish(`no answer within ${timeout} ms`)
     const timer = setTimeout(expire, deadline - performance.now())
+    outgoing.on('error', finish)
     signal.addEventListener('abort', abort)
     if (signal.aborted) return abort()
 
-    outgoing.on('error', finish)
     outgoing.once('response', (incoming) => {
       const received: Answer = {
         status: incoming.statusCode ?? 0,

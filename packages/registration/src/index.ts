@@ -126,7 +126,6 @@ const plugin: FastifyPluginAsync<String | URL | RegistrationOptions> = async (ap
     return
   }
   const enrolments = urls.map(enrol)
-
   let deadline: NodeJS.Timeout | undefined
 
   app.readiness.on('change', ({ state }) => {

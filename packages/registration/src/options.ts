@@ -29,6 +29,12 @@ function redact(text: string): string {
 const host = v.pipe(v.string(), v.regex(/^[^\s/@?#[\]]+$/))
 const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))
 
+const headerName = v.pipe(v.string(), v.regex(/^[\w!#$%&'*+.^`|~-]+$/))
+const headerValue = v.pipe(
+  v.custom<string>((value) => typeof value === 'string', 'expected a string (value not shown)'),
+  v.regex(/^[\t\x20-\x7e]*$/, 'expected ASCII without line breaks (value not shown)')
+)
+
 const urlParts = v.strictObject({ host: v.optional(host), port: v.optional(port) })
 
 const info = v.pipe(
@@ -60,7 +66,7 @@ const schema = v.strictObject({
   ),
   info: v.optional(v.union([v.function(), info]), {}),
   key: v.optional(secret),
-  headers: v.optional(v.record(v.string(), v.string()), {}),
+  headers: v.optional(v.record(headerName, headerValue), {}),
   ping: v.optional(
     v.strictObject({
       url: v.optional(httpUrl),

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { eventually, freePort, startFixture } from '@muster/testkit'
 import Fastify from 'fastify'
 import { afterEach, describe, expect, it } from 'vitest'
+import readiness from '@muster/readiness'
 import { registration } from '../src/index.ts'
 import {
   type ForeignOrchestrator,
@@ -233,4 +234,17 @@ describe('nothing leaves the process', () => {
     expect(count('POST').length).toBeGreaterThan(0)
     expect(count('DELETE')).toHaveLength(count('POST').length)
   }, 30_000)
+})
+
+it('a closing app whose budget is spent sends nothing more and breaks nothing', async () => {
+  orchestrator = await foreignOrchestrator()
+  service = await startService(orchestrator.url, {
+    prepare: (app) => app.register(readiness, { withdrawTimeout: 200 })
+  })
+  await service.state('registered')
+  orchestrator.answer(silence)
+  const start = performance.now()
+  await service.app.close()
+  expect(performance.now() - start).toBeLessThan(2_000)
+  await eventually(() => expect(service.app.registration.state).toBe('left'))
 })

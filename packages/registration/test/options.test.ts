@@ -41,7 +41,8 @@ describe('bad options', () => {
     [{ retry: { min: 100, max: 10 } }, /option "retry": expected min to be at most max/],
     [{ ping: { interval: -1 } }, /option "ping.interval": .*received -1/],
     [{ required: 'yes' }, /option "required"/],
-    [{ headers: { 'x-a': 1 } }, /option "headers.x-a"/]
+    [{ headers: { 'x-a': 1 } }, /option "headers.x-a"/],
+    [{ headers: { 'x a': '1' } }, /option "headers.x a"/]
   ])('%o', async (options, message) => {
     const error = await refusal(options)
     expect(error).toBeInstanceOf(TypeError)
@@ -53,6 +54,8 @@ describe('bad options', () => {
   it.each([
     { key: 'two\nlines-secret' },
     { key: 12345678 },
+    { headers: { authorization: 'Bearer\nsecret' } },
+    { headers: { authorization: 12345678 } },
     { url: 'http://me:my-secret@host:99999/' },
     { url: 'me:my-secret@host' },
     { url: 'http//host?token=my-secret' }
