@@ -8,8 +8,8 @@ export interface MemoryLease extends StoredLease {
 }
 
 interface Preservation {
-  ttl: number
-  grace: number
+  /** ms; by default the TTL of each lease. */
+  grace?: number | undefined
   expiryShare: number
 }
 
@@ -55,20 +55,21 @@ export class MemoryNamespace {
   }
 
   /** Removes what is over its deadline, as far as self-preservation lets it; the rest becomes suspect. */
-  sweep(now: number, { ttl, grace, expiryShare }: Preservation): void {
+  sweep(now: number, { grace, expiryShare }: Preservation): void {
     const all = this.list()
     const dead = all.filter(({ deadline }) => deadline <= now).sort(byDeadline)
-    if (dead.length === 0) return
-    const { opened } = this.#window
-    if (now - opened >= ttl || opened > now) {
-      this.#window = { opened: now, total: all.length, removed: 0 }
-    }
-    const most = Math.max(1, Math.floor(this.#window.total * expiryShare))
+    let left = all.length
     for (const lease of dead) {
-      const overdue = lease.deadline + grace <= now
+      const { opened } = this.#window
+      if (now - opened >= lease.ttl || opened > now) {
+        this.#window = { opened: now, total: left, removed: 0 }
+      }
+      const most = Math.max(1, Math.floor(this.#window.total * expiryShare))
+      const overdue = lease.deadline + (grace ?? lease.ttl) <= now
       if (overdue || this.#window.removed < most) {
         if (!overdue) this.#window.removed++
         this.delete(lease, 'expire')
+        left--
       } else if (!lease.suspect) {
         this.set({ ...lease, suspect: true })
       }
@@ -76,11 +77,13 @@ export class MemoryNamespace {
   }
 
   /** When a sweep has something to do next; Infinity for never. */
-  nextDeadline({ ttl, grace }: Preservation): number {
+  nextDeadline({ grace }: Preservation): number {
     let next = Infinity
     for (const instances of this.#services.values()) {
-      for (const { suspect, deadline } of instances.values()) {
-        const due = suspect ? Math.min(this.#window.opened + ttl, deadline + grace) : deadline
+      for (const { suspect, deadline, ttl } of instances.values()) {
+        const due = suspect
+          ? Math.min(this.#window.opened + ttl, deadline + (grace ?? ttl))
+          : deadline
         next = Math.min(next, due)
       }
     }

@@ -7,7 +7,7 @@ export interface LeaseOptions {
   namespace?: string | undefined
   /** ms that a lease lives without being renewed. */
   ttl: number
-  /** ms that a lease is kept as suspect after its deadline while too many are over theirs. @default ttl */
+  /** ms that a lease is kept as suspect after its deadline while too many are over theirs. @default its TTL */
   grace?: number | undefined
   /**
    * Share of the leases, 0 to 1, but at least one, that may expire within one TTL; the others are kept as
@@ -73,8 +73,7 @@ const redis = v.strictObject({
 })
 
 export function readMemoryOptions(input: unknown) {
-  const options = parseOptions('memoryLeases', memory, input)
-  return { ...options, grace: options.grace ?? options.ttl }
+  return parseOptions('memoryLeases', memory, input)
 }
 
 export function readRedisOptions(input: unknown) {
@@ -84,5 +83,5 @@ export function readRedisOptions(input: unknown) {
       'redisLeases: option "redis": expected a redis:// or rediss:// URL (value not shown)'
     )
   }
-  return { ...options, grace: options.grace ?? options.ttl }
+  return options
 }

@@ -102,6 +102,7 @@ async function createClient({
     autoResendUnfulfilledCommands: false,
     reconnectOnError: (error: Error) => WRONG_SERVER.test(error.message),
     stringNumbers: false,
+    disableClientInfo: true,
     // With RESP3 ioredis reads large replies several times slower, and shapes some of them differently.
     protocol: 2 as const,
     replyMapping: 'legacy' as const,

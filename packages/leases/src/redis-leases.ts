@@ -187,6 +187,11 @@ export class RedisLeases implements LeaseStore {
     else await this.#redis.run('mirror', (client) => mirror[how](client, key, json)).catch(() => {})
   }
 
+  /** ms that what the registry lost is kept as suspect. */
+  get #lostFor(): number {
+    return this.#options.grace ?? this.ttl
+  }
+
   /** What is stored of a service, from the cache while the registry stands where it stood. */
   async #read(client: RedisClient, service: string) {
     const at = await this.#registry.sweep(client, service)
@@ -198,7 +203,7 @@ export class RedisLeases implements LeaseStore {
     }
     const { values, epoch, seq } = await this.#registry.values(client, service, at)
     const lost = known && isLoss(known, { epoch, seq })
-    const lostUntil = lost ? performance.now() + this.#options.grace : undefined
+    const lostUntil = lost ? performance.now() + this.#lostFor : undefined
     this.#view.reset(service, values, seq, lostUntil)
     this.#view.dropLost()
     const leases = this.#view.list(service)
@@ -221,13 +226,13 @@ export class RedisLeases implements LeaseStore {
   }
 
   #follow(): RedisTail {
-    const { redis, timeout, grace } = this.#options
+    const { redis, timeout } = this.#options
     return new RedisTail({
       registry: this.#registry,
       view: this.#createView((change) => this.#watchers.emit(change)),
       redis: this.#redis,
       connection: new RedisConnection({ source: redis, timeout, block: LONGEST_BLOCK }),
-      grace,
+      lostFor: this.#lostFor,
       onRead: () => this.#watchers.wake()
     })
   }

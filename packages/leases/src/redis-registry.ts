@@ -50,7 +50,7 @@ export interface Sweep extends Revision {
 export interface RegistryOptions {
   namespace: string
   ttl: number
-  grace: number
+  grace?: number | undefined
   expiryShare: number
 }
 
@@ -188,7 +188,7 @@ export class RedisRegistry {
       id,
       incarnation
     ])
-    const args = [expiryShare, grace, ttl, ...victims]
+    const args = [expiryShare, grace ?? '', ttl, ...victims]
     const reply = await this.#write(client, this.#scripts.reap, services, args)
     const [removed, kept, wait] = reply as [number, number, number]
     return { removed, kept, wait }

@@ -22,7 +22,7 @@ interface TailOptions {
   /** On which reads of the stream block; closed with the tail. */
   connection: RedisConnection
   /** ms that what the registry lost is kept as suspect. */
-  grace: number
+  lostFor: number
   /** The view shows all that is there. */
   onRead: () => void
 }
@@ -87,7 +87,7 @@ export class RedisTail {
 
   /** Reads on where the view stood, as far as the stream goes back, then all there is. */
   async #recover(): Promise<void> {
-    const { registry, connection, grace } = this.#options
+    const { registry, connection, lostFor } = this.#options
     const found = await this.#run((client) => registry.sweep(client))
     const client = await connection.ready()
     const lost = isLoss(this.#at, found)
@@ -97,7 +97,7 @@ export class RedisTail {
       seq = this.#at.seq
       await this.#pull(client, 0)
     }
-    await this.#readAll(lost ? performance.now() + grace : undefined)
+    await this.#readAll(lost ? performance.now() + lostFor : undefined)
     this.#missed = false
   }
 

@@ -109,32 +109,30 @@ local wait = coming[2] and coming[2] - now or -1
 local size = instances and redis.call('HLEN', instances) or 0
 return {now, at[1] or '', tonumber(at[2] or 0), wait, size, dead}`),
 
-    // ARGV 4 share, 5 grace, 6 window, then for each of the dead: member, which of the hashes is its, service, id, incarnation
+    // ARGV 4 share, 5 grace or '' for the TTL of each lease, 6 TTL of what is no lease,
+    // then for each of the dead: member, which of the hashes is its, service, id, incarnation
     // Answers how many were removed, how many kept, and ms until more may go.
     reap: script(`${WRITING}${clock}
-local share, grace, window = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local share, grace = tonumber(ARGV[4]), tonumber(ARGV[5])
 local state = redis.call('HMGET', meta, 'window', 'total', 'removed')
 local opened, total, taken = tonumber(state[1] or 0), tonumber(state[2] or 0), tonumber(state[3] or 0)
--- A clock that went back opens a new window too.
-if now - opened >= window or opened > now then
-  opened, total, taken = now, redis.call('ZCARD', due), 0
-end
-local allowed = math.max(1, math.floor(total * share)) - taken
 local removed, kept, wait = 0, 0, -1
 for i = 7, #ARGV, 5 do
   local member, hash, service, id, incarnation = ARGV[i], KEYS[4 + ARGV[i + 1]], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   -- It may have been renewed, or removed by another reader, since it was found dead.
   local deadline = tonumber(redis.call('ZSCORE', due, member) or now + 1)
   if deadline <= now then
-    local overdue = deadline + grace <= now
-    if overdue or allowed > 0 then
-      if not overdue then
-        allowed = allowed - 1
-        taken = taken + 1
-      end
+    local value = redis.call('HGET', hash, id)
+    local ttl = tonumber(value and string.match(value, '^%S+ (%d+)') or ARGV[6])
+    -- A clock that went back opens a new window too.
+    if now - opened >= ttl or opened > now then
+      opened, total, taken = now, redis.call('ZCARD', due), 0
+    end
+    local overdue = deadline + (grace or ttl) <= now
+    if overdue or taken < math.max(1, math.floor(total * share)) then
+      if not overdue then taken = taken + 1 end
       removed = removed + 1
       redis.call('ZREM', due, member)
-      local value = redis.call('HGET', hash, id)
       if value and owner(value) == incarnation then
         redis.call('HDEL', hash, id)
         if redis.call('EXISTS', hash) == 0 then redis.call('SREM', services, service) end
@@ -142,7 +140,7 @@ for i = 7, #ARGV, 5 do
       end
     else
       kept = kept + 1
-      local left = math.min(opened + window, deadline + grace) - now
+      local left = math.min(opened + ttl, deadline + (grace or ttl)) - now
       if wait < 0 or left < wait then wait = left end
     end
   end
