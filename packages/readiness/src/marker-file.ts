@@ -1,13 +1,8 @@
 import { parseOptions } from '@muster/options'
 import * as v from 'valibot'
 import { clusterWorker } from './cluster-worker.ts'
-import {
-  clearReady,
-  declareReady,
-  markerDirectory,
-  partName,
-  prepareMarker
-} from './ready-marker.ts'
+import { clearReady, declareReady, markerDirectory, prepareMarker } from './ready-marker.ts'
+import { partName } from './part-name.ts'
 import type { Notifier } from './notifier.ts'
 import type { StateChange } from './state-machine.ts'
 

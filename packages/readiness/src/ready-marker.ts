@@ -12,6 +12,7 @@ import {
   removeMarker,
   writeMarker
 } from './marker-store.ts'
+import { partName } from './part-name.ts'
 import { processStart } from './process-start.ts'
 
 export type { Marker }
@@ -43,8 +44,6 @@ const directory = v.pipe(
   v.string(),
   v.nonEmpty('expected a directory, and neither MUSTER_READY_DIR nor RUNTIME_DIRECTORY is set')
 )
-/** What comes after `.ready.` */
-export const partName = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/))
 const location = {
   dir: v.optional(directory, () => markerDirectory() ?? ''),
   service: slug,

@@ -84,11 +84,10 @@ describe('PM2', { timeout: 60_000 }, () => {
   })
 
   it('drains the service with its shutdown message', async () => {
-    const { pm2, url } = await startPm2({ shutdown_with_message: true })
+    // A message that nobody heeds would end with SIGKILL only when the test is over.
+    const { pm2, url } = await startPm2({ shutdown_with_message: true, kill_timeout: 120_000 })
     expect((await fetch(url)).status).toBe(200)
-    const { took } = await pm2('stop', 'managed')
-    // Contrast: a message nobody heeds ends with SIGKILL after kill_timeout, 1.6 s.
-    expect(took).toBeLessThan(1_600)
+    await pm2('stop', 'managed')
     const { stdout } = await pm2('logs', 'managed', '--nostream', '--raw', '--lines', '20')
     expect(stdout).toMatch(/shutdown by PM2\n\d+ state draining: app.close\(\)/)
   })

@@ -59,7 +59,7 @@ const cases = ways.flatMap(([way, start]) => users.map((uid) => ({ way, start, u
 describe('systemd', () => {
   it.each(cases)('is told of a whole life through $way by user $uid', async ({ start, uid }) => {
     const manager = await startManager()
-    const service = start(manager, { hold: 100, reload: true, unready: true }, uid, {
+    const service = start(manager, { hold: 300, reload: true, unready: true }, uid, {
       WATCHDOG_USEC: '200000'
     })
     await manager.datagram('READY=1')

@@ -1,0 +1,4 @@
+import * as v from 'valibot'
+
+/** What comes after `.ready.` in the name of a marker. */
+export const partName = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/))
