@@ -50,6 +50,8 @@ async function cpuPerRequest() {
       µs: round(median(cpu.get(name))),
       'more µs': round(median(cpu.get(name).map((each, i) => each - bare[i]))),
       'more %': round(median(cpu.get(name).map((each, i) => (each / bare[i] - 1) * 100))),
+      'least µs': round(Math.min(...cpu.get(name))),
+      'more % of least': round((Math.min(...cpu.get(name)) / Math.min(...bare) - 1) * 100),
       'may be': limits[name]
     }))
   )

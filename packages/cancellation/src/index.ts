@@ -17,7 +17,7 @@ import { LiveTokens, PHASES, type ShutdownPhase } from './live-tokens.ts'
 import { readOptions, readRouteOptions } from './options.ts'
 import { RequestTokens } from './request-tokens.ts'
 import { runWorker } from './run-worker.ts'
-import { finishRaw, watchStream } from './streams.ts'
+import { finishRaw, watchReplies } from './streams.ts'
 import type { Cancellation, SharedCancellation } from './token.ts'
 
 export { fromShared } from './shared.ts'
@@ -122,12 +122,10 @@ async function plugin(app: FastifyInstance, input: CancellationOptions): Promise
       return tokens.of(this)
     }
   })
+  watchReplies(app, tokens)
   app.addHook('onRequest', (request, reply, done) => {
     tokens.arrived(request, reply.raw)
     done()
-  })
-  app.addHook('onSend', (request, reply, payload, done) => {
-    done(null, watchStream(tokens, request, reply, payload))
   })
   app.addHook('onRoute', (route) => {
     route.errorHandler = failureHandler(route.errorHandler, (request) => tokens.reasonOf(request))

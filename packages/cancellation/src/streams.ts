@@ -1,17 +1,41 @@
 import { Readable } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { cancellableStream } from './cancellable-stream.ts'
 import type { CancellationError } from './errors.ts'
 import { logCancelled } from './failure.ts'
 import { finish, recordFormat } from './record.ts'
 import type { RequestTokens } from './request-tokens.ts'
 
+type Send = (this: FastifyReply, payload?: unknown) => FastifyReply
+
+/**
+ * Looks at each payload on its way into `reply.send()`. Not an onSend hook, because every reply would pay for that,
+ * several hundred ns, and a stream is rare.
+ */
+export function watchReplies(app: FastifyInstance, tokens: RequestTokens): void {
+  let fastifysOwn: Send | undefined
+
+  function send(this: FastifyReply, payload?: unknown): FastifyReply {
+    fastifysOwn ??= inheritedSend(this)
+    const watched = this.sent ? payload : watchStream(tokens, this.request, this, payload)
+    return fastifysOwn.call(this, watched)
+  }
+
+  function inheritedSend(reply: FastifyReply): Send {
+    let holder: { send: Send } = reply
+    while (holder.send === send) holder = Object.getPrototypeOf(holder)
+    return holder.send
+  }
+
+  app.decorateReply('send', send)
+}
+
 /**
  * The payload to send instead of `payload`, so that a stream ends in a way that its client understands.
  * A stream of records ends with a last one. Any other is cut, but only where somebody asked for the token.
  */
-export function watchStream(
+function watchStream(
   tokens: RequestTokens,
   request: FastifyRequest,
   reply: FastifyReply,
