@@ -1,6 +1,46 @@
 import Fastify from 'fastify'
 import { describe, expect, it } from 'vitest'
-import { readiness } from '../src/index.ts'
+import { type Notifier, readiness } from '../src/index.ts'
+import { markerFile, s6, systemd } from '../src/notify.ts'
+import { createService, listen } from './service.ts'
+
+describe('options of notifiers', () => {
+  it.each([
+    [() => markerFile({ part: 'a/b' }), 'markerFile: option "part"'],
+    [() => markerFile({ path: '/run' } as object), 'markerFile: unknown option "path"'],
+    [() => systemd({ reload: true } as object), 'systemd: option "reload"'],
+    [() => s6({ fd: -1 }), 's6: option "fd"']
+  ])('%s is refused: %s', (create, message) => {
+    expect(create).toThrow(message)
+    expect(create).toThrow(expect.objectContaining({ code: 'MUSTER_ERR_OPTION' }))
+  })
+})
+
+describe('a notifier of the application', () => {
+  it('is told of each change, and when it is over; what it throws is logged and no more', async () => {
+    const told: string[] = []
+    const own: Notifier = {
+      name: 'the pager',
+      present: () => true,
+      start: ({ identity }) => ({
+        change({ state }) {
+          told.push(`${identity.service} ${state}`)
+          throw new Error('nobody there')
+        },
+        close: () => void told.push('closed')
+      })
+    }
+    const absent: Notifier = { ...own, present: () => false }
+    const app = await createService({ notify: [own, absent] })
+    await app.inject('/')
+    expect(told).toEqual([])
+    await listen(app)
+    await app.readiness.whenReady()
+    app.readiness.hold('reload')
+    await app.close()
+    expect(told).toEqual(['test ready', 'test unready', 'test draining', 'closed'])
+  })
+})
 
 describe('options', () => {
   it.each([
@@ -19,6 +59,12 @@ describe('options', () => {
     [{ checks: { db: { check: () => {}, every: 1 } } }, 'unknown option "checks.db.every"'],
     [{ gate: 'loose' }, 'option "gate": expected (boolean | "strict") but received "loose"'],
     [{ routes: { live: 'livez' } }, 'option "routes.live"'],
+    [{ notify: ['systemd'] }, 'option "notify.0": expected a notifier such as systemd()'],
+    [{ pressure: { maxLag: 1 } }, 'unknown option "pressure.maxLag"'],
+    [{ pressure: { maxEventLoopDelay: -1 } }, 'option "pressure.maxEventLoopDelay"'],
+    [{ listener: {} }, 'option "listener.port"'],
+    [{ listener: { port: 70_000 } }, 'option "listener.port"'],
+    [{ listener: { port: 1 }, routes: false }, '"listener" has nothing to serve'],
     [
       { onFailed: 'explode' },
       'option "onFailed": expected ("close" | "stay") but received "explode"'

@@ -11,7 +11,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { directory } from './directory.ts'
 
 const bin = join(createRequire(import.meta.url).resolve('pm2/package.json'), '../bin/pm2')
-const LISTEN_TIMEOUT = 10_000
+const LISTEN_TIMEOUT = 45_000
 const script = fileURLToPath(new URL('fixtures/pm2-service.js', import.meta.url))
 
 /** A free port out of the range from which the system gives ports to clients: PM2 must find it free a while later. */
