@@ -43,6 +43,8 @@ const DeadlineError = createError<[]>(
 /** The application cancelled the request by its id. Answered 409 with what it said. */
 const CancelledError = createError<[string]>('MUSTER_ERR_CANCELLED', '%s', 409, Error, false)
 
+const REASONS = [ClientGoneError, ShutdownError, DeadlineError, CancelledError]
+
 /** A handler threw a reason although its own request is not cancelled; `cause` is what it threw. */
 export const NotCancelledError = createError<[{ cause: unknown }]>(
   'MUSTER_ERR_NOT_CANCELLED',
@@ -98,7 +100,7 @@ function asReason(
 
 /** Whether `error` was made here as the reason of some token. */
 export function isReason(error: unknown): error is CancellationError {
-  return error instanceof Error && 'kind' in error && 'started' in error && 'retryable' in error
+  return error instanceof Error && 'kind' in error && REASONS.some((Each) => error instanceof Each)
 }
 
 /** What a client is told, as a reply of its own and in the last record of a stream. */

@@ -13,7 +13,8 @@ export type Standing = 'open' | 'complete' | 'gone'
 export function standing(request: IncomingMessage, response: ServerResponse): Standing {
   if (request.httpVersionMajor === 2) return standingOfStream(response)
   if (response.writableEnded) return 'complete'
-  return response.destroyed || request.socket.destroyed ? 'gone' : 'open'
+  // What is injected may have no socket.
+  return response.destroyed || request.socket?.destroyed ? 'gone' : 'open'
 }
 
 function standingOfStream(response: ServerResponse): Standing {

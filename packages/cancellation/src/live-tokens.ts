@@ -27,10 +27,6 @@ export class LiveTokens implements Registry {
     return this.#phase
   }
 
-  get size(): number {
-    return this.#tokens.length
-  }
-
   add(token: RequestToken): void {
     assignSeat(token, this.#tokens.push(token) - 1)
   }
@@ -79,7 +75,8 @@ export class LiveTokens implements Registry {
         this.#atHard.delete(stop)
         controller.abort(reason)
       }
-      const timer = setTimeout(stop, ms)
+      // What it is for keeps the process alive itself, where that is needed.
+      const timer = setTimeout(stop, ms).unref()
       if (this.#phase === PHASES.hard) stop()
       else this.#atHard.add(stop)
     })

@@ -48,6 +48,10 @@ export class RequestTokens {
     if (this.#live.phase > 0) request[kLate] = true
   }
 
+  hasArrived(request: Request): boolean {
+    return request[kResponse] !== undefined
+  }
+
   /** @param timeout ms, Infinity for no deadline */
   accept(request: Request, terms: Terms, timeout: number): void {
     request[kTerms] = terms

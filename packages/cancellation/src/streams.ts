@@ -41,25 +41,24 @@ function watchStream(
   reply: FastifyReply,
   payload: unknown
 ): unknown {
-  if (typeof payload !== 'object' || payload === null) return payload
-  const source = asReadable(payload)
-  if (!source) return payload
+  if (!isStream(payload) || !tokens.hasArrived(request)) return payload
   const { raw } = reply
   const encoded = reply.hasHeader('content-encoding')
   const format = encoded ? undefined : recordFormat(reply.getHeader('content-type'))
   if (format || tokens.wasAsked(request)) {
     const token = tokens.of(request)
     token.onCancel(log)
+    const source = payload instanceof ReadableStream ? Readable.fromWeb(payload) : payload
     return cancellableStream(source, token, format)
   }
   tokens.whenAsked(request, (token) => {
     token.onCancel((reason) => {
       log(reason)
       if (raw.headersSent) raw.destroy()
-      else source.destroy(reason)
+      else if ('destroy' in payload) payload.destroy(reason)
     })
   })
-  return source
+  return payload
 
   /** What fails before the first byte comes to the error handler, which logs it. */
   function log(reason: CancellationError): void {
@@ -67,9 +66,11 @@ function watchStream(
   }
 }
 
-function asReadable(payload: object): Readable | undefined {
-  if (payload instanceof Readable) return payload
-  return payload instanceof ReadableStream ? Readable.fromWeb(payload) : undefined
+/** A stream of Node's, of the readable-stream package, or of the web. */
+function isStream(payload: unknown): payload is Readable | ReadableStream {
+  if (typeof payload !== 'object' || payload === null) return false
+  if ('pipe' in payload && 'destroy' in payload) return true
+  return payload instanceof ReadableStream
 }
 
 /** Ends what a handler writes to `reply.raw` by itself with a last record, or cuts it. */

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
-import { Writable } from 'node:stream'
+import { Readable, Writable } from 'node:stream'
+import websocket from '@fastify/websocket'
 import { eventually, rawConnection, rawRequest } from '@muster/testkit'
 import fastify, { type FastifyRequest } from 'fastify'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -135,6 +136,16 @@ describe('a hook', () => {
   })
 })
 
+test('a stream that a hook before the plugin sends is not touched', async () => {
+  app = fastify()
+  app.addHook('onRequest', async (_, reply) =>
+    reply.type('text/event-stream').send(Readable.from(['data: 1\n\n']))
+  )
+  await app.register(cancellation)
+  app.get('/', async () => 'done')
+  expect((await rawRequest(await listen(app), GET('/'))).body).toBe('data: 1\n\n')
+})
+
 test('a route that was there before the plugin has the token, and the status of the reason', async () => {
   app = fastify()
   app.get('/', async ({ cancellation: token }) => token.throwIfCancelled())
@@ -186,6 +197,26 @@ test('a schema for 503 and a serializer of the route do not change what a client
   const port = await listen(app)
   await app.cancellation.shutdown('soft')
   expect(JSON.parse((await rawRequest(port, GET('/'))).body)).toMatchObject({ started: false })
+})
+
+test('an injected WebSocket has a token', async () => {
+  app = fastify()
+  await app.register(cancellation)
+  await app.register(websocket)
+  let token: FastifyRequest['cancellation'] | undefined
+  app.get('/', { websocket: true }, (socket, request) => {
+    token = request.cancellation
+    socket.send(String(token.signal.aborted))
+  })
+  await app.ready()
+  const message = new Promise((resolve) => {
+    const onInit = (socket: { on(event: string, listener: (data: unknown) => void): void }) =>
+      socket.on('message', (data) => resolve(String(data)))
+    void app
+      .injectWS('/', {}, { onInit })
+      .then((socket) => setTimeout(() => socket.terminate(), 100))
+  })
+  expect(await message).toBe('false')
 })
 
 test('registering it twice is refused', async () => {
