@@ -1,5 +1,5 @@
 import { duration, instanceName, OptionError, parseOptions } from '@muster/options'
-import type { Cluster, Redis, RedisOptions } from 'ioredis'
+import type { RedisOptions } from 'ioredis'
 import * as v from 'valibot'
 
 export interface LeaseOptions {
@@ -22,8 +22,16 @@ export interface LeaseLogger {
   warn(message: string): void
 }
 
+/** An ioredis `Redis` or `Cluster`, of version 5 or 6. */
+export interface IoredisClient {
+  readonly status: string
+  readonly isCluster: boolean
+  duplicate(...args: never[]): unknown
+  defineCommand(name: string, definition: { lua: string }): void
+}
+
 /** A URL, ioredis options (standalone or Sentinel), or an ioredis client, which is duplicated and never closed. */
-export type RedisSource = string | URL | RedisOptions | Redis | Cluster
+export type RedisSource = string | URL | RedisOptions | IoredisClient
 
 export interface RedisLeaseOptions extends LeaseOptions {
   /** The server: a URL, ioredis options (Sentinel too), or an ioredis `Redis` or `Cluster`, which is duplicated. */

@@ -118,8 +118,9 @@ async function createClient({
     retryStrategy,
     sentinelRetryStrategy: retryStrategy
   }
-  if (isCluster(source)) {
-    return source.duplicate([], {
+  const given = clientOf(source)
+  if (given && isCluster(given)) {
+    return given.duplicate([], {
       ...outer,
       redisOptions: node,
       scaleReads: 'master',
@@ -127,7 +128,7 @@ async function createClient({
       clusterRetryStrategy: retryStrategy
     })
   }
-  if (isClient(source)) return source.duplicate(options)
+  if (given) return given.duplicate(options)
   const { Redis } = await import('ioredis')
   if (typeof source === 'string' || source instanceof URL) return new Redis(String(source), options)
   return new Redis({ ...source, ...options })
@@ -138,12 +139,13 @@ function retryStrategy(attempt: number): number {
   return ceiling / 2 + Math.random() * (ceiling / 2)
 }
 
-function isClient(source: RedisSource): source is RedisClient {
-  return typeof source === 'object' && typeof Reflect.get(source, 'duplicate') === 'function'
+function clientOf(source: RedisSource): RedisClient | undefined {
+  if (typeof source !== 'object' || !('duplicate' in source)) return undefined
+  return source as unknown as RedisClient
 }
 
-function isCluster(source: RedisSource): source is Cluster {
-  return isClient(source) && source.isCluster
+function isCluster(client: RedisClient): client is Cluster {
+  return client.isCluster
 }
 
 /** A failed command carries its arguments, a password among them. */

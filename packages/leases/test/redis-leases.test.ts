@@ -1,6 +1,7 @@
 import { type LeaseStore, redisLeases, type RedisLeaseOptions } from '@muster/leases'
 import { eventually, freePort, type RedisServer, startRedis } from '@muster/testkit'
 import { Redis } from 'ioredis'
+import { Redis as Ioredis5 } from 'ioredis-5'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { leaseStoreContract } from './lease-store-contract.ts'
 
@@ -48,6 +49,18 @@ describe('what redisLeases accepts', () => {
     expect(await store.list('billing')).toHaveLength(1)
     expect(await server.command('EXISTS tenant:muster:{prefixed}:due')).toBe(':1\r\n')
     expect(await server.command('EXISTS muster:{prefixed}:due')).toBe(':0\r\n')
+  })
+
+  it('a client of ioredis 5', async () => {
+    const client = new Ioredis5(server.url)
+    const store = leases({ redis: client, namespace: 'ioredis-5' })
+    expect(await store.put(KEY, {})).toBe('join')
+    expect(await store.list('billing')).toMatchObject([KEY])
+    const events = store.watch()
+    expect((await events.next()).value).toMatchObject({ type: 'snapshot', leases: [KEY] })
+    await store.close()
+    expect(await client.ping()).toBe('PONG')
+    client.disconnect()
   })
 
   it('a client, which it duplicates and does not close', async () => {

@@ -3,13 +3,13 @@ import { ServiceBroker } from 'moleculer'
 
 const [redis] = process.argv.slice(2)
 
-for (let at = 0; at < 50; at++) {
-  const broker = new ServiceBroker({
+const nodes = Array.from({ length: 50 }, (_, at) =>
+  new ServiceBroker({
     nodeID: `i${at}`,
     logger: false,
     transporter: 'Fake',
     registry: { discoverer: { type: 'Redis', options: { redis } } }
-  })
-  await broker.start()
-}
+  }).start()
+)
+await Promise.race([Promise.all(nodes), new Promise((resolve) => setTimeout(resolve, 30_000))])
 process.send('started')

@@ -2,7 +2,7 @@ import { memoryLeases, redisLeases, type LeaseStore } from '@muster/leases'
 import type { PresenceOptions } from '@muster/presence'
 import { eventually, freePort, type RedisServer, startRedis } from '@muster/testkit'
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, describe, expect, expectTypeOf, it, onTestFinished } from 'vitest'
 import { createService } from './service.ts'
 
 let server: RedisServer
@@ -94,6 +94,21 @@ describe('announcing', () => {
       state: 'present'
     })
     expect(app.readiness.report().parts['presence']).toEqual(app.presence.self)
+  })
+
+  it('takes the app.redis of @fastify/redis, and leaves it open', async () => {
+    const { default: redis } = await import('@fastify/redis')
+    const { default: Fastify } = await import('fastify')
+    const { presence } = await import('@muster/presence')
+    const app = Fastify()
+    onTestFinished(() => app.close())
+    await app.register(redis, { url: server.url })
+    await app.register(presence, { service: 'billing', redis: app.redis, namespace: randomUUID() })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    await eventually(async () =>
+      expect(await app.presence.instances('billing')).toMatchObject([{ ready: true }])
+    )
+    expect(await app.redis.ping()).toBe('PONG')
   })
 
   it('nothing leaves the process under inject()', async () => {
@@ -323,6 +338,13 @@ describe('Redis away', () => {
 })
 
 describe('options', () => {
+  it('are typed', () => {
+    expectTypeOf<PresenceOptions['heartbeat']>().toEqualTypeOf<number | undefined>()
+    // @ts-expect-error a number of ms
+    const wrong: PresenceOptions = { ttl: '15s' }
+    expect(wrong).toBeDefined()
+  })
+
   it.each([
     [{ ttl: 10_000, heartbeat: 5_000 }, /ttl.*15000.*10000/],
     [{ heartbeat: -1 }, /heartbeat.*-1/],
