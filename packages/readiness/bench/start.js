@@ -9,9 +9,9 @@ const plugins = {
 }
 if (addresses === '2') bindTwice()
 
+const idle = process.cpuUsage()
 const begun = performance.now()
 const { default: fastify } = await import('fastify')
-const imported = performance.now()
 const app = fastify()
 app.get('/', async () => 'served')
 if (kind !== 'bare') {
@@ -23,11 +23,12 @@ await app.listen({ port: 0, host: addresses === '2' ? 'localhost' : '127.0.0.1' 
 const listened = performance.now()
 await app.readiness?.whenReady()
 const ready = performance.now()
+const { user, system } = process.cpuUsage(idle)
 const { port } = app.server.address()
 process.send({
   port,
   boot: ready - begun,
-  fastify: imported - begun,
+  cpu: (user + system) / 1_000,
   listen: listened - listening,
   ready: ready - listened
 })
