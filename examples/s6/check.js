@@ -1,5 +1,5 @@
 // Starts the service under a real s6-supervise: up at once, ready later, down with a clean exit.
-import { freePort } from '@muster/testkit'
+import { eventually, freePort } from '@muster/testkit'
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -16,6 +16,7 @@ const waitFor = (what, ms) => {
 }
 
 try {
+  await eventually(() => assert.match(output, /Server listening/))
   assert.ok(waitFor('-u', 5_000), 'it is not up')
   const early = waitFor('-U', 300)
   assert.ok(!early, 'it is ready before it is')

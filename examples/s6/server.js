@@ -9,5 +9,5 @@ await app.register(shutdown)
 app.get('/', async () => 'hello')
 
 const prices = app.readiness.hold('prices')
-setTimeout(() => prices.release(), 1_000)
+setTimeout(() => prices.release(), 2_000)
 await app.listen({ port: Number(process.env.PORT ?? 3000) })

@@ -12,11 +12,11 @@ export interface Program {
   signal(signal: NodeJS.Signals): void
 }
 
-/** Starts any program; it is killed when the test is over. */
+/** Starts any program; it is ended with `killSignal`, SIGKILL by default, when the test is over. */
 export function startProgram(
   command: string,
   args: string[],
-  { env, ...options }: SpawnOptions = {}
+  { env, killSignal = 'SIGKILL', ...options }: SpawnOptions & { killSignal?: NodeJS.Signals } = {}
 ): Program {
   const { PATH, HOME } = process.env
   const child = spawn(command, args, {
@@ -30,7 +30,7 @@ export function startProgram(
   }
   const exited = once(child, 'close') as Program['exited']
   onTestFinished(async () => {
-    child.kill('SIGKILL')
+    child.kill(killSignal)
     await exited
   })
   return {

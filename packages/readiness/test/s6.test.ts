@@ -16,7 +16,7 @@ function supervise({ fd = 3, run = '', release = '' } = {}): { dir: string; supe
     `#!/bin/sh\n${run}exec '${process.execPath}' '${script}' ${release}\n`
   )
   chmodSync(join(dir, 'run'), 0o755)
-  return { dir, supervisor: startProgram('s6-supervise', [dir]) }
+  return { dir, supervisor: startProgram('s6-supervise', [dir], { killSignal: 'SIGTERM' }) }
 }
 
 const wait = async (dir: string, what: '-u' | '-U', ms: number) => {
@@ -43,6 +43,8 @@ describe('s6', () => {
 
   it('is told through the descriptor given, where the run script changes directory', async () => {
     const { dir, supervisor } = supervise({ fd: 5, run: 'cd /\nexport S6_FD=5\n' })
+    // s6-svwait is for services that are supervised already.
+    await supervisor.waitFor(/listening/)
     expect(await wait(dir, '-U', 10_000)).toBe(true)
     supervisor.signal('SIGTERM')
     await supervisor.exited
