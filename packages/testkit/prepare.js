@@ -4,19 +4,19 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-/** Program → its package, where that has another name. */
+/** Program, or one of several that come together → its package, where that has another name. */
 const PACKAGES = {
+  'pg_createcluster|initdb': { apt: 'postgresql', brew: 'postgresql' },
   'redis-server': { brew: 'redis' },
   's6-supervise': { apt: 's6', brew: 's6' },
   'systemd-notify': { apt: 'systemd' },
   'systemd-analyze': { apt: 'systemd' }
 }
-const TESTED = ['redis-server', 's6-supervise', 'systemd-notify', 'systemd-analyze', 'python3']
+const TESTED = [...Object.keys(PACKAGES), 'python3']
 
+const folders = [...process.env.PATH.split(delimiter), '/usr/sbin']
 const has = (program) =>
-  [...process.env.PATH.split(delimiter), '/usr/sbin'].some((folder) =>
-    existsSync(join(folder, program))
-  )
+  program.split('|').some((name) => folders.some((folder) => existsSync(join(folder, name))))
 const packageOf = (program, manager) => PACKAGES[program]?.[manager] ?? program
 
 const managers = {
