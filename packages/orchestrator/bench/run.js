@@ -43,6 +43,8 @@ for (const kind of ['memory', 'redis']) await fill(servers[kind].port)
 
 const results = {}
 for (const what of ['ping', 'register']) {
+  // Until the code is compiled hot the figures say little.
+  for (const kind of Object.keys(servers)) await load(kind, what, { duration: SECONDS })
   for (let round = 0; round < ROUNDS; round++) {
     for (const kind of Object.keys(servers)) {
       const before = await cpu(kind)

@@ -2,6 +2,7 @@ import type {
   Lease,
   LeaseEntry,
   LeaseKey,
+  LeaseRecord,
   LeaseStore,
   RemoveResult,
   RenewResult
@@ -82,14 +83,8 @@ export class Roster {
   async register(member: Member, entry: Entry): Promise<boolean> {
     const { service, instance, incarnation = ANYONE } = member
     const before = await this.#store.get(service, instance)
-    const now = new Date().toISOString()
-    const times = { registered_at: now, last_updated: now }
-    if (before?.incarnation === incarnation) {
-      const { registered_at, last_updated, ...previous } = before.record
-      times.registered_at = String(registered_at)
-      if (isSame(previous, entry)) times.last_updated = String(last_updated)
-    }
     const key = { service, id: instance, incarnation }
+    const times = timesOf(before?.incarnation === incarnation ? before.record : undefined, entry)
     return (await this.#store.put(key, { ...entry, ...times })) !== 'join'
   }
 
@@ -135,8 +130,14 @@ export class Roster {
   }
 }
 
-function isSame(previous: object, entry: Entry): boolean {
-  return JSON.stringify(previous) === JSON.stringify(entry)
+/** When it came, and when it last changed. */
+function timesOf(before: LeaseRecord | undefined, entry: Entry) {
+  const now = new Date().toISOString()
+  if (!before) return { registered_at: now, last_updated: now }
+  const { registered_at, last_updated } = before
+  const isSame =
+    JSON.stringify(before) === JSON.stringify({ ...entry, registered_at, last_updated })
+  return { registered_at, last_updated: isSame ? last_updated : now }
 }
 
 export function entryView({ service, id, incarnation, record, suspect }: LeaseEntry): EntryView {
