@@ -70,11 +70,12 @@ export async function* run({ long, random }) {
   })
   await sentinels.close()
 
-  const { servers, nodes, moveSlotOf, close } = await startRedisCluster()
-  const [first] = servers
-  const replica = servers.at(-1)
+  const servers = await startRedisCluster()
+  const { nodes } = servers
+  const [first] = servers.servers
+  const replica = servers.servers.at(-1)
   // To the master that has a replica.
-  await moveSlotOf('muster:{default}:due', 0)
+  await servers.moveSlotOf('muster:{default}:due', 0)
   const cluster = new Cluster(nodes).on('error', () => {})
   yield await during('failover of a Cluster, when a master is killed', {
     redis: { nodes },
@@ -85,7 +86,7 @@ export async function* run({ long, random }) {
     away: 3_000
   })
   cluster.disconnect()
-  await close()
+  await servers.close()
 }
 
 /** An instance lives through `begin` and `end` under traffic. */

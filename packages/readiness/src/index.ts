@@ -127,8 +127,8 @@ declare module 'fastify' {
     readiness: Readiness
   }
   interface FastifyContextConfig {
-    /** `false`: the traffic gate lets requests to this route pass. */
-    readiness?: false | undefined
+    /** `false`: the traffic gate lets requests to this route pass; `'starting'`: while starting, because it waits itself. */
+    readiness?: false | 'starting' | undefined
   }
 }
 

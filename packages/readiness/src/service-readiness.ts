@@ -12,7 +12,7 @@ import { Timeline, type TimelineEntry } from './timeline.ts'
 /** Keeps the service from being ready until released. */
 export interface Hold extends Disposable {
   readonly name: string
-  release(): void
+  readonly release: () => void
 }
 
 export interface ReadinessReport extends Identity {

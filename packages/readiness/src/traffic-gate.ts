@@ -28,18 +28,25 @@ export function trafficGate(
     reply: FastifyReply,
     done: HookHandlerDoneFunction
   ): void {
-    const config = request.routeOptions.config as { [PROBE]?: ProbeHandler; readiness?: false }
+    const config = request.routeOptions.config as {
+      [PROBE]?: ProbeHandler
+      readiness?: false | 'starting'
+    }
     const probe = config[PROBE]
     if (machine.state === 'ready' && !probe) return done()
     const self = token.isAsk(request.headers[ProbeToken.header])
     if (self) void reply.header(ProbeToken.header, token.answer)
     if (probe) return void probe(request, reply)
-    if (self || isOpen() || !server.listening || config.readiness === false) return done()
+    if (self || isOpen() || !server.listening || isExempt(config.readiness)) return done()
     void reply
       .code(503)
       .header('retry-after', RETRY_AFTER_SECONDS)
       .type('application/json; charset=utf-8')
       .send(machine.state === 'starting' ? WARMING_UP : UNREADY)
+  }
+
+  function isExempt(readiness: false | 'starting' | undefined): boolean {
+    return readiness === false || readiness === machine.state
   }
 
   function isOpen(): boolean {

@@ -66,6 +66,18 @@ describe('traffic gate', () => {
     expect((await get(await listen(open))).status).toBe(200)
   })
 
+  it('lets routes that wait by themselves pass while starting, and only then', async () => {
+    const app = await createService({ gate: 'strict' })
+    const hold = app.readiness.hold('migrations')
+    app.get('/waits', { config: { readiness: 'starting' } }, async () => 'waited')
+    const url = `${await listen(app)}/waits`
+    expect((await get(url)).status).toBe(200)
+    hold.release()
+    await app.readiness.whenReady()
+    app.readiness.hold('reload')
+    expect((await get(url)).status).toBe(503)
+  })
+
   it('is not passed by a made-up token', async () => {
     const app = await createService()
     app.readiness.hold('migrations')

@@ -10,7 +10,7 @@ interface Wait {
   tasks: Task[]
   /** ms */
   limit: number
-  /** The traffic gate lets the route pass so that it can wait: then it waits for what the gate waits for, too. */
+  /** The traffic gate lets the route pass while starting so that it can wait: for what the gate waits for, too. */
   gated: boolean
 }
 
@@ -29,7 +29,10 @@ export function routeWait(graph: TaskGraph, readiness: Readiness, server: { list
     const { warmup, warmupWait } = readRouteConfig(options.url, config)
     const tasks = warmup.map((name) => graph.task(name))
     const wait: Wait = { tasks, limit: warmupWait, gated: config.readiness === undefined }
-    options.config = Object.assign({ ...config, readiness: false } as const, { [WAIT]: wait })
+    options.config = Object.assign(
+      { ...config, readiness: config.readiness ?? ('starting' as const) },
+      { [WAIT]: wait }
+    )
     routes += 1
   }
 
@@ -61,8 +64,7 @@ export function routeWait(graph: TaskGraph, readiness: Readiness, server: { list
 
   /** Nothing is gated where nothing listens. */
   function isShut({ gated }: Wait): boolean {
-    const { state } = readiness
-    return gated && server.listening && (state === 'starting' || state === 'failed')
+    return gated && server.listening && readiness.state === 'starting'
   }
 
   /** As the traffic gate does: it replies rather than throws, so that a start does not fill the log with stacks. */
