@@ -2,8 +2,15 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { eventually, type Fixture, freePort, startFixture, startRedis } from '@muster/testkit'
-import { afterEach, describe, expect, it } from 'vitest'
+import {
+  eventually,
+  type Fixture,
+  freePort,
+  type RedisServer,
+  startFixture,
+  startRedis
+} from '@muster/testkit'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
 import { eventStream } from './event-stream.ts'
 import { BILLING, register, send } from './raw-client.ts'
@@ -99,8 +106,14 @@ it('takes its keys from a file, one a line', async () => {
 })
 
 describe('on Redis', () => {
+  let redis: RedisServer
+
+  beforeEach(async () => {
+    redis = await startRedis()
+  })
+  afterEach(() => redis.close())
+
   it('two orchestrators share the services; one is killed, and nobody notices', async () => {
-    const redis = await startRedis()
     const [one, other] = await Promise.all([
       serve('--redis', redis.url, '--ttl', '2000'),
       serve('--redis', redis.url, '--ttl', '2000')
@@ -120,7 +133,6 @@ describe('on Redis', () => {
     const restarted = await serve('--redis', redis.url, '--ttl', '2000')
     expect((await send(restarted.port, 'GET', '/services/billing')).status).toBe(200)
     expect((await stream.next('expired')).data).toMatchObject({ instance_id: 'r1' })
-    await redis.close()
   })
 
   it('waits for a Redis that is not there, answers 503 while it is away, and goes on', async () => {
@@ -131,7 +143,6 @@ describe('on Redis', () => {
     fixture.signal('SIGTERM')
     expect(await fixture.exited).toEqual({ code: 0, signal: null })
 
-    const redis = await startRedis()
     const second = await serve('--redis', redis.url)
     await register(second.port)
     await redis.kill()
@@ -143,6 +154,5 @@ describe('on Redis', () => {
     })
     await redis.restart({ empty: true })
     await eventually(async () => expect((await register(second.port)).status).toBe(201))
-    await redis.close()
   })
 })
