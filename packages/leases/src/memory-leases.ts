@@ -135,7 +135,7 @@ export class MemoryLeases implements LeaseStore {
   /** Sweeps at the next deadline. */
   #wait(): void {
     clearTimeout(this.#timer)
-    const next = this.#leases.nextDeadline(this.#options)
+    const next = this.#leases.nextDeadline
     if (next === Infinity) return
     const sweep = (): void => {
       this.#sweep()

@@ -18,6 +18,8 @@ export class MemoryNamespace {
   readonly #services = new Map<string, Map<string, MemoryLease>>()
   readonly #listeners = new Set<(change: LeaseChange) => void>()
   #window = { opened: -Infinity, total: 0, removed: 0 }
+  /** Before `until` a sweep would find nothing to do, unless the clock went back behind `from`. */
+  #calm = { from: -Infinity, until: Infinity }
 
   get services(): string[] {
     return [...this.#services.keys()].sort()
@@ -41,6 +43,7 @@ export class MemoryNamespace {
     const before = this.find(lease.service, lease.id)
     const instances = this.#services.get(lease.service) ?? new Map<string, MemoryLease>()
     this.#services.set(lease.service, instances.set(lease.id, lease))
+    this.#calm.until = Math.min(this.#calm.until, lease.deadline)
     const result = difference(before, lease)
     if (result !== 'same') this.#emit({ type: result, lease })
     else if (before?.suspect !== lease.suspect) this.#emit({ type: 'update', lease })
@@ -56,6 +59,7 @@ export class MemoryNamespace {
 
   /** Removes what is over its deadline, as far as self-preservation lets it; the rest becomes suspect. */
   sweep(now: number, { grace, expiryShare }: Preservation): void {
+    if (now >= this.#calm.from && now < this.#calm.until) return
     const all = this.list()
     const dead = all.filter(({ deadline }) => deadline <= now).sort(byDeadline)
     let left = all.length
@@ -74,16 +78,21 @@ export class MemoryNamespace {
         this.set({ ...lease, suspect: true })
       }
     }
+    this.#calm = { from: now, until: this.#nextDue(now, grace) }
   }
 
-  /** When a sweep has something to do next; Infinity for never. */
-  nextDeadline({ grace }: Preservation): number {
+  /** When a sweep may have something to do next; Infinity for never. */
+  get nextDeadline(): number {
+    return this.#calm.until
+  }
+
+  #nextDue(now: number, grace: number | undefined): number {
     let next = Infinity
     for (const instances of this.#services.values()) {
       for (const { suspect, deadline, ttl } of instances.values()) {
-        const due = suspect
-          ? Math.min(this.#window.opened + ttl, deadline + (grace ?? ttl))
-          : deadline
+        // After a step back of the clock a suspect may have its deadline before it again.
+        const kept = suspect && deadline <= now
+        const due = kept ? Math.min(this.#window.opened + ttl, deadline + (grace ?? ttl)) : deadline
         next = Math.min(next, due)
       }
     }
