@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type {
   Lease,
   LeaseEntry,
@@ -135,8 +136,7 @@ function timesOf(before: LeaseRecord | undefined, entry: Entry) {
   const now = new Date().toISOString()
   if (!before) return { registered_at: now, last_updated: now }
   const { registered_at, last_updated } = before
-  const isSame =
-    JSON.stringify(before) === JSON.stringify({ ...entry, registered_at, last_updated })
+  const isSame = isDeepStrictEqual(before, { ...entry, registered_at, last_updated })
   return { registered_at, last_updated: isSame ? last_updated : now }
 }
 

@@ -1,9 +1,8 @@
 import { type LeaseStore, memoryLeases, redisLeases, type RedisSource } from '@muster/leases'
 import { OptionError } from '@muster/options'
-import readiness from '@muster/readiness'
+import readiness, { advertisedUrl } from '@muster/readiness'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { advertisedUrl } from './advertised-url.ts'
 import { Announcer, type PresenceState } from './announcer.ts'
 import { Directory, type PresenceEvent } from './directory.ts'
 import type { Instance, InstanceStatus } from './instance.ts'
@@ -160,7 +159,8 @@ async function plugin(app: FastifyInstance, input: PresenceOptions): Promise<voi
     const { state } = app.readiness
     if (state === 'draining' || state === 'failed') return
     const tls = 'https' in app.initialConfig && Boolean(app.initialConfig.https)
-    own.url = options.advertise ?? advertisedUrl(app.addresses(), tls, identity.hostname)
+    own.url =
+      options.advertise ?? advertisedUrl(app.addresses(), { tls, hostname: identity.hostname })
     announcer.start()
   })
   app.addHook('onClose', async () => {

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { OptionError } from '@muster/options'
+import { advertisedUrl, type AdvertisedParts } from './advertised-url.ts'
 import type { CheckFunction, CheckOptions, CheckReport } from './check.ts'
 import { clusterWorker } from './cluster-worker.ts'
 import { createIdentity, type Identity } from './identity.ts'
@@ -29,6 +30,7 @@ import type { ChangeListener, ReadinessState, StateChange } from './state-machin
 import type { TimelineEntry } from './timeline.ts'
 import { trafficGate } from './traffic-gate.ts'
 
+export { advertisedUrl, type AdvertisedParts }
 export type { ChangeListener, CheckFunction, CheckOptions, CheckReport, Identity }
 export type { Hold, Logger, NotifiedService, Notifier, NotifierSession, PressureOptions }
 export type { ReadinessReport, ReadinessState, StateChange, TimelineEntry }

@@ -1,10 +1,9 @@
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { OptionError } from '@muster/options'
-import readiness from '@muster/readiness'
-import { advertisedUrl } from './advertised-url.ts'
+import readiness, { advertisedUrl } from '@muster/readiness'
 import { type Announcement, Enrolment, type EnrolmentState } from './enrolment.ts'
-import { InfoError, NotRegisteredError } from './errors.ts'
+import { AdvertiseError, InfoError, NotRegisteredError } from './errors.ts'
 import { readOptions } from './options.ts'
 import { ServiceRegistration } from './service-registration.ts'
 
@@ -157,7 +156,12 @@ const plugin: FastifyPluginAsync<String | URL | RegistrationOptions> = async (ap
   function announce(): Announcement {
     const tls = 'https' in app.initialConfig && Boolean(app.initialConfig.https)
     const { hostname, version, incarnation } = identity
-    const url = advertisedUrl(options.advertise, app.addresses(), { tls, hostname })
+    const { advertise } = options
+    const url =
+      typeof advertise === 'string'
+        ? advertise
+        : advertisedUrl(app.addresses(), { tls, hostname }, advertise)
+    if (url === undefined) throw new AdvertiseError()
     const defaults = { id, display_name: id, version, description: null }
     return { id, url, info: { ...defaults, ...readInfo(options.info) }, instance_id, incarnation }
   }

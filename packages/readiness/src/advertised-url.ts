@@ -1,27 +1,28 @@
 import type { AddressInfo } from 'node:net'
-import { AdvertiseError } from './errors.ts'
 
 export interface AdvertisedParts {
+  /** Instead of the bound address. */
   host?: string | undefined
+  /** Instead of the bound port. */
   port?: number | undefined
 }
 
 /**
- * The URL under which others reach this service. A wildcard address reaches nobody: the host name stands in for it.
- * @param addresses what the service listens on; a string is a unix socket
- * @throws MUSTER_ERR_ADVERTISE when nothing is known to advertise
+ * The URL under which others reach what listens on `addresses`. A wildcard address reaches nobody: the host name
+ * stands in for it.
+ * @param addresses what `app.addresses()` says; a string is a unix socket, which reaches no other machine
+ * @returns undefined when no port is known
  */
 export function advertisedUrl(
-  advertise: string | AdvertisedParts,
   addresses: (AddressInfo | string)[],
-  { tls, hostname }: { tls: boolean; hostname: string }
-): string {
-  if (typeof advertise === 'string') return advertise
+  { tls, hostname }: { tls: boolean; hostname: string },
+  given: AdvertisedParts = {}
+): string | undefined {
   const bound = addresses.filter((address) => typeof address !== 'string')
   const chosen = bound.find(({ address }) => !isLoopback(address)) ?? bound[0]
-  const port = advertise.port ?? chosen?.port
-  if (port === undefined) throw new AdvertiseError()
-  const host = advertise.host ?? (chosen && !isWildcard(chosen.address) ? chosen.address : hostname)
+  const port = given.port ?? chosen?.port
+  if (port === undefined) return undefined
+  const host = given.host ?? (chosen && !isWildcard(chosen.address) ? chosen.address : hostname)
   const url = new URL(`${tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}`)
   url.port = String(port)
   return url.origin
