@@ -1,10 +1,9 @@
 // npm start: keeps an orchestrator and three services running until Ctrl-C.
 import { once } from 'node:events'
-import { pathToFileURL } from 'node:url'
 import { randomBytes } from 'node:crypto'
 import { fork } from 'node:child_process'
 import { createServer } from 'node:net'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const NAMES = ['billing', 'catalog', 'search']
 
@@ -71,7 +70,7 @@ async function freePort() {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { registry, services } = await startFleet({
+  const { registry, orchestrator, services } = await startFleet({
     ttl: 15_000,
     onEvent: (who, { what, url = '' }) => console.log(`${who.padEnd(12)} ${what} ${url}`)
   })
@@ -81,7 +80,8 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
     console.log(`${started.name.padEnd(13)}  curl ${url}/readyz?verbose`)
   }
   console.log('\nCtrl-C ends the fleet.\n')
-  // Ctrl-C reaches every process of the terminal; each goes down by itself.
-  process.on('SIGINT', () => {})
-  process.on('SIGTERM', () => services.forEach(({ child }) => child.kill('SIGTERM')))
+  // Ctrl-C in a terminal reaches the processes by itself, and ours is then a second signal, which only hurries them.
+  const end = () => [orchestrator, ...services].forEach(({ child }) => child.kill('SIGTERM'))
+  process.on('SIGINT', end)
+  process.on('SIGTERM', end)
 }
