@@ -54,7 +54,7 @@ describe('PM2', () => {
 describe('a terminal', () => {
   it('skips the drain delay on Ctrl-C', async () => {
     const script = fileURLToPath(new URL('fixtures/service.js', import.meta.url))
-    const terminal = spawn('script', ['-qec', `"${process.execPath}" "${script}"`, '/dev/null'], {
+    const terminal = spawn('script', ['-qec', `exec "${process.execPath}" "${script}"`, '/dev/null'], {
       env: { ...process.env, OPTIONS: '{"drainDelay":60000}' }
     })
     let output = ''
