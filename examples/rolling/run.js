@@ -2,10 +2,10 @@
 // node run.js [--rounds 3] [--only muster] [--proxy haproxy]
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setTimeout as pause } from 'node:timers/promises'
+import { freePort } from '@muster/testkit'
 import { startLoad } from './load.js'
 import { isReady, startHaproxy, startNginx } from './proxies.js'
 
@@ -44,7 +44,7 @@ for (const promise of broken) console.error(`broken: ${promise}`)
 process.exit(broken.length > 0 ? 1 : 0)
 
 async function restartUnderLoad({ proxy, service, rounds }) {
-  const [front, ...ports] = await Promise.all(Array.from({ length: 4 }, freePort))
+  const [front, ...ports] = await Promise.all(Array.from({ length: 4 }, () => freePort()))
   const instances = await Promise.all(ports.map((port) => start(service, port)))
   const { stop } = await PROXIES[proxy](front, ports)
   await pause(1_000)
@@ -128,13 +128,4 @@ function print(results) {
         .join(', ')
     }))
   )
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -13,11 +13,11 @@ export async function* run({ long, random }) {
   let slowest = 0
   for (let round = 0; round < rounds; round++) {
     const instance = `k-${round}`
-    const { fixture, url } = startInstance({ instance, redis: { url: redis.url } })
-    await url()
+    const victim = startInstance({ instance, redis: { url: redis.url } })
+    await victim.url()
     await timeUntil(() => present.get('faulty', instance))
     await pause(random() * 500)
-    await fixture.kill()
+    await victim.fixture.kill()
     slowest = Math.max(
       slowest,
       await timeUntil(async () => !(await present.get('faulty', instance)))

@@ -44,13 +44,13 @@ const FAULTS = {
 }
 
 export async function* run({ long, random }) {
-  for (const [fault, { begin, end }] of Object.entries(FAULTS)) {
+  for (const [fault, actions] of Object.entries(FAULTS)) {
     const redis = await startRedis()
     yield await during(fault, {
       redis: { url: redis.url },
       store: redisLeases({ redis: redis.url, ttl: 1_500, timeout: 300 }),
-      begin: () => begin(redis),
-      end: () => end(redis),
+      begin: () => actions.begin(redis),
+      end: () => actions.end(redis),
       away: (fault.includes('hung') && long ? 20_000 : 2_500) + random() * 500
     })
     await redis.close()

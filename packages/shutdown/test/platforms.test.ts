@@ -54,9 +54,13 @@ describe('PM2', () => {
 describe('a terminal', () => {
   it('skips the drain delay on Ctrl-C', async () => {
     const script = fileURLToPath(new URL('fixtures/service.js', import.meta.url))
-    const terminal = spawn('script', ['-qec', `exec "${process.execPath}" "${script}"`, '/dev/null'], {
-      env: { ...process.env, OPTIONS: '{"drainDelay":60000}' }
-    })
+    const terminal = spawn(
+      'script',
+      ['-qec', `exec "${process.execPath}" "${script}"`, '/dev/null'],
+      {
+        env: { ...process.env, OPTIONS: '{"drainDelay":60000}' }
+      }
+    )
     let output = ''
     terminal.stdout.setEncoding('utf8').on('data', (chunk: string) => (output += chunk))
     onTestFinished(() => void terminal.kill('SIGKILL'))
