@@ -1,9 +1,9 @@
-import type { CancellationOptions } from '@muster/cancellation'
-import type { PresenceOptions } from '@muster/presence'
+import { cancellation, type CancellationOptions } from '@muster/cancellation'
+import { presence, type PresenceOptions } from '@muster/presence'
 import { readiness, type ReadinessOptions } from '@muster/readiness'
-import type { RegistrationOptions } from '@muster/registration'
-import type { ShutdownOptions } from '@muster/shutdown'
-import type { WarmupOptions } from '@muster/warmup'
+import { registration, type RegistrationOptions } from '@muster/registration'
+import { shutdown, type ShutdownOptions } from '@muster/shutdown'
+import { warmup, type WarmupOptions } from '@muster/warmup'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { readOptions } from './options.ts'
@@ -40,12 +40,11 @@ async function plugin(app: FastifyInstance, options: ServiceOptions): Promise<vo
   const present = options.presence ?? (redis === undefined ? false : {})
 
   await app.register(readiness, { ...options.readiness, service, instanceId, version })
-  // What is not used is not loaded.
-  if (ending) await app.register(import('@muster/shutdown'), ending)
-  if (options.warmup) await app.register(import('@muster/warmup'), options.warmup)
-  if (cancelling) await app.register(import('@muster/cancellation'), cancelling)
-  if (present) await app.register(import('@muster/presence'), { ...present, redis })
-  if (orchestrator) await app.register(import('@muster/registration'), orchestrator)
+  if (ending) await app.register(shutdown, ending)
+  if (options.warmup) await app.register(warmup, options.warmup)
+  if (cancelling) await app.register(cancellation, cancelling)
+  if (present) await app.register(presence, { ...present, redis })
+  if (orchestrator) await app.register(registration, orchestrator)
 }
 
 export const service = fp(plugin, { name: '@muster/service', fastify: '5.x' })

@@ -48,6 +48,8 @@ const SWEEP_INTERVAL = 50
 const HALF_REQUEST_GRACE = 1_000
 /** ms between the hard cancellation and the cut, in which a request can still be answered. */
 const LAST_WORDS = 100
+/** ms that a start-up which is interrupted may take to end. */
+const START_UP_LIMIT = 2_000
 const GRACE_AFTER_CRASH = 1_000
 
 async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<void> {
@@ -156,11 +158,18 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
     softPoint()
     await inFlight.elsewhere(graceOver.signal)
     try {
-      await app.close()
+      await (app.server.listening ? app.close() : closeBeforeListening())
     } catch (err) {
       app.log.error({ err }, 'closing failed')
       failures.push('closing failed')
     }
+  }
+
+  /** Closed while it loads, Fastify waits for the plugins, and for ever if a route or hook was added meanwhile. */
+  async function closeBeforeListening(): Promise<void> {
+    const late = await Promise.race([app.close(), pause(START_UP_LIMIT, 'late' as const)])
+    if (late)
+      app.log.warn(`the start-up did not end within ${START_UP_LIMIT} ms: exiting all the same`)
   }
 
   function softPoint(): void {

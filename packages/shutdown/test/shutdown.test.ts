@@ -192,7 +192,7 @@ describe('other ends', () => {
     expect(fixture.output).toContain('slow closed')
   })
 
-  it('ends a start-up by a signal, and nothing is announced', async () => {
+  it('ends a start-up by a signal, promptly, and nothing is announced', async () => {
     const fixture = startFixture(new URL('fixtures/slow-boot.js', import.meta.url))
     onTestFinished(() => fixture.kill())
     await fixture.waitFor(/registered/)
