@@ -176,6 +176,13 @@ describe('other ends', () => {
     expect(fixture.output.match(/Error: nobody catches this/g)).toHaveLength(1)
   })
 
+  it('begins with another signal where that is asked for', async () => {
+    const service = await startService({ signals: ['SIGHUP'] })
+    service.signal('SIGHUP')
+    expect(await service.exited).toEqual({ code: 0, signal: null })
+    expect(service.output).toContain('draining: SIGHUP')
+  })
+
   it('does the same from code', async () => {
     const service = await startService()
     expect((await rawRequest(service.port, GET('/end'))).body).toBe('ending')
