@@ -68,6 +68,7 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
   let sweeping: NodeJS.Timeout | undefined
   let hardPoint: NodeJS.Timeout | undefined
   let lastWords: NodeJS.Timeout | undefined
+  let listened = app.server.listening
 
   const budget = options.drainDelay + options.grace + options.closing
   if (budget > options.platformLimit) {
@@ -97,6 +98,7 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
   app.decorate('shutdown', createShutdown())
   app.addHook('onRequest', inFlight.track)
   app.server.on('connection', inFlight.connected)
+  app.server.once('listening', () => (listened = true))
   app.addHook('preClose', async () => {
     softPoint()
   })
@@ -158,7 +160,7 @@ async function plugin(app: FastifyInstance, input: ShutdownOptions): Promise<voi
     softPoint()
     await inFlight.elsewhere(graceOver.signal)
     try {
-      await (app.server.listening ? app.close() : closeBeforeListening())
+      await (listened ? app.close() : closeBeforeListening())
     } catch (err) {
       app.log.error({ err }, 'closing failed')
       failures.push('closing failed')

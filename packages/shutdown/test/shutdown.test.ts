@@ -169,6 +169,19 @@ describe('other ends', () => {
     expect(service.output).toMatch(/fatal:.*number 0[^]*fatal:.*number 1[^]*onClose/)
   })
 
+  it('lets requests in flight end when the signal finds the app closing already', async () => {
+    const service = await startService()
+    const connection = await rawConnection(service.port)
+    connection.write(work(3_500))
+    await service.waitFor(/working/)
+    await rawRequest(service.port, GET('/close'))
+    await service.waitFor(/draining: app.close/)
+    await eventually(() => expect(rawConnection(service.port)).rejects.toThrow('ECONNREFUSED'))
+    service.signal('SIGTERM')
+    expect(await connection.response()).toMatchObject({ status: 200, body: 'done' })
+    expect((await service.exited).code).toBe(0)
+  })
+
   it('shows that error also where the app has no logger', async () => {
     const fixture = startFixture(new URL('fixtures/crash.js', import.meta.url))
     onTestFinished(() => fixture.kill())
