@@ -31,6 +31,7 @@ import type { TimelineEntry } from './timeline.ts'
 import { trafficGate } from './traffic-gate.ts'
 
 export { advertisedUrl, type AdvertisedParts }
+export { redact } from './redact.ts'
 export type { ChangeListener, CheckFunction, CheckOptions, CheckReport, Identity }
 export type { Hold, Logger, NotifiedService, Notifier, NotifierSession, PressureOptions }
 export type { ReadinessReport, ReadinessState, StateChange, TimelineEntry }

@@ -1,3 +1,4 @@
+import { redact } from '@muster/readiness'
 import { inspect } from 'node:util'
 
 const DEEPEST_CAUSE = 5
@@ -19,8 +20,4 @@ export function redacted(error: unknown, depth = 0): unknown {
     ...(cause === undefined ? {} : { cause: inner(cause) }),
     ...(Array.isArray(errors) ? { errors: { value: errors.map((one) => inner(one).value) } } : {})
   })
-}
-
-function redact(text: string): string {
-  return text.replace(/\/\/[^\s/@]+@/g, '//***@')
 }
