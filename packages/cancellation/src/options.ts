@@ -1,5 +1,4 @@
-import { duration, parseOptions } from '@muster/options'
-import * as v from 'valibot'
+import { duration, parseOptions, v } from '@muster/options'
 
 const schema = v.strictObject({
   deadlineHeaders: v.optional(v.boolean(), false),

@@ -1,11 +1,12 @@
 import { Readable } from 'node:stream'
-import { ReadableStream } from 'node:stream/web'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { cancellableStream } from './cancellable-stream.ts'
 import type { CancellationError } from './errors.ts'
 import { logCancelled } from './failure.ts'
 import { finish, recordFormat } from './record.ts'
 import type { RequestTokens } from './request-tokens.ts'
+
+type WebStream = Parameters<typeof Readable.fromWeb>[0]
 
 type Send = (this: FastifyReply, payload?: unknown) => FastifyReply
 
@@ -48,7 +49,8 @@ function watchStream(
   if (format || tokens.wasAsked(request)) {
     const token = tokens.of(request)
     token.onCancel(log)
-    const source = payload instanceof ReadableStream ? Readable.fromWeb(payload) : payload
+    const source =
+      payload instanceof ReadableStream ? Readable.fromWeb(payload as WebStream) : payload
     return cancellableStream(source, token, format)
   }
   tokens.whenAsked(request, (token) => {

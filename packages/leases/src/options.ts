@@ -1,6 +1,5 @@
-import { duration, instanceName, OptionError, parseOptions } from '@muster/options'
+import { duration, instanceName, OptionError, parseOptions, v } from '@muster/options'
 import type { RedisOptions } from 'ioredis'
-import * as v from 'valibot'
 
 export interface LeaseOptions {
   /** What shares leases: stores of one namespace see each other. @default 'default' */

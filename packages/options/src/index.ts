@@ -1,5 +1,8 @@
 import createError from '@fastify/error'
-import * as v from 'valibot'
+import * as v from './schema.ts'
+
+/** What the schemas are made of. */
+export * as v from './schema.ts'
 
 /** An option is wrong: names it, shows the value received, says what is allowed. Thrown at registration. */
 export const OptionError = createError<[string]>('MUSTER_ERR_OPTION', '%s', 500, TypeError)

@@ -1,4 +1,4 @@
-import * as v from 'valibot'
+import { v } from '@muster/options'
 import { describe, expect, it } from 'vitest'
 import { duration, instanceName, OptionError, parseOptions, secret, slug } from '../src/index.ts'
 

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type LeaseStore, memoryLeases } from '@muster/leases'
-import { duration, OptionError, parseOptions, secret } from '@muster/options'
-import * as v from 'valibot'
+import { duration, OptionError, parseOptions, secret, v } from '@muster/options'
 
 const oneKey = v.pipe(
   secret,

@@ -1,6 +1,5 @@
-import { duration, parseOptions } from '@muster/options'
+import { duration, parseOptions, v } from '@muster/options'
 import { Agent, Dispatcher } from 'undici'
-import * as v from 'valibot'
 import { BalancedRequest } from './balanced-request.ts'
 import { Balancer } from './balancer.ts'
 import type { Presence } from './index.ts'

@@ -1,6 +1,5 @@
 import type { LeaseStore, RedisSource } from '@muster/leases'
-import { duration, instanceName, OptionError, parseOptions, slug } from '@muster/options'
-import * as v from 'valibot'
+import { duration, instanceName, OptionError, parseOptions, slug, v } from '@muster/options'
 import type { Metadata } from './metadata.ts'
 
 const url = v.pipe(

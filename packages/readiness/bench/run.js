@@ -25,6 +25,8 @@ console.log(
 console.table([
   row('1 address: @muster/readiness', each(starts.readiness, 'ready'), 'p50 ≤ 15, p95 ≤ 40'),
   row('2 addresses: @muster/readiness', each(two.readiness, 'ready'), 'p50 ≤ 15, p95 ≤ 40'),
+  row('the same from when the port was bound, 1', each(starts.readiness, 'readySinceBound')),
+  row('the same from when the port was bound, 2', each(two.readiness, 'readySinceBound')),
   row(`baseline: connect every ${POLL} ms`, polled),
   row('for scale: listen() itself, bare, 1 address', each(starts.bare, 'listen')),
   row('for scale: listen() itself, bare, 2 addresses', each(two.bare, 'listen'))

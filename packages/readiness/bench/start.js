@@ -18,7 +18,10 @@ if (kind !== 'bare') {
   const { default: plugin } = await import(plugins[kind])
   await app.register(plugin, { service: 'bench' })
 }
+await app.ready()
 const listening = performance.now()
+let bound
+app.server.once('listening', () => (bound = performance.now()))
 await app.listen({ port: 0, host: addresses === '2' ? 'localhost' : '127.0.0.1' })
 const listened = performance.now()
 await app.readiness?.whenReady()
@@ -30,7 +33,8 @@ process.send({
   boot: ready - begun,
   cpu: (user + system) / 1_000,
   listen: listened - listening,
-  ready: ready - listened
+  ready: ready - listened,
+  readySinceBound: ready - bound
 })
 process.once('message', () => process.exit())
 

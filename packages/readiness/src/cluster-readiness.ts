@@ -1,6 +1,5 @@
-import { duration, parseOptions, slug } from '@muster/options'
+import { duration, parseOptions, slug, v } from '@muster/options'
 import type { Cluster, Worker } from 'node:cluster'
-import * as v from 'valibot'
 import type { WorkerMessage } from './cluster-member.ts'
 import { createIdentity, type Identity } from './identity.ts'
 import { markerFile } from './marker-file.ts'

@@ -20,9 +20,8 @@ import {
   type PressureOptions,
   registerUnderPressure
 } from './pressure.ts'
-import { presentNotifiers } from './present-notifiers.ts'
 import { createProbes, type Probe } from './probe-answers.ts'
-import type { ProbeListener } from './probe-listener.ts'
+import { listenForProbes, type ProbeListener } from './probe-listener.ts'
 import { addProbeRoutes } from './probe-routes.ts'
 import { ProbeToken, selfProbe, selfProbeInCluster } from './self-probe.ts'
 import { type Hold, type ReadinessReport, ServiceReadiness } from './service-readiness.ts'
@@ -136,7 +135,7 @@ declare module 'fastify' {
 }
 
 async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<void> {
-  const { notify = await presentNotifiers(), ...options } = readOptions(input)
+  const options = readOptions(input)
   if (app.hasDecorator('readiness')) {
     throw new OptionError(
       'readiness: already registered; register it once, before what stands on it'
@@ -171,7 +170,7 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
     const pressure = options.pressure === false ? undefined : pressureCheck(app)
     if (pressure) readiness.addCheck('under-pressure', { ...PRESSURE_CHECK, check: pressure })
     notifications.start(
-      notify,
+      options.notify,
       notifiedService(machine, { identity, log: app.log, fail, shutDown })
     )
     readiness.start()
@@ -212,7 +211,6 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
   async function serveProbes(address: { port: number; host: string }): Promise<void> {
     machine.block('probe listener', 'not listening yet')
     try {
-      const { listenForProbes } = await import('./probe-listener.ts')
       listener = await listenForProbes(address, probes, life.signal)
       app.log.info({ port: listener.port }, `probes are answered on port ${listener.port}`)
       machine.unblock('probe listener', 'the probes are answered')

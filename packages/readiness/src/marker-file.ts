@@ -1,5 +1,4 @@
-import { parseOptions } from '@muster/options'
-import * as v from 'valibot'
+import { parseOptions, v } from '@muster/options'
 import { clusterWorker } from './cluster-worker.ts'
 import { clearReady, declareReady, markerDirectory, prepareMarker } from './ready-marker.ts'
 import { partName } from './part-name.ts'

@@ -1,6 +1,6 @@
-import { duration, instanceName, parseOptions, slug } from '@muster/options'
-import * as v from 'valibot'
+import { duration, instanceName, parseOptions, slug, v } from '@muster/options'
 import type { Notifier } from './notifier.ts'
+import { clusterMember, markerFile, pm2, s6, systemd } from './notify.ts'
 
 const path = v.pipe(v.string(), v.regex(/^\/[\x21-\x7e]*$/))
 
@@ -73,7 +73,13 @@ const schema = v.pipe(
     ),
     listener: v.optional(listener),
     pressure: v.optional(v.union([v.literal(false), pressure])),
-    notify: v.optional(v.array(notifier)),
+    notify: v.optional(v.array(notifier), () => [
+      markerFile(),
+      systemd(),
+      s6(),
+      pm2(),
+      clusterMember()
+    ]),
     onFailed: v.optional(v.picklist(['close', 'stay']), 'close'),
     withdrawTimeout: v.optional(duration, 3_000)
   }),

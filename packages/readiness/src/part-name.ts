@@ -1,4 +1,4 @@
-import * as v from 'valibot'
+import { v } from '@muster/options'
 
 /** What comes after `.ready.` in the name of a marker. */
 export const partName = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/))

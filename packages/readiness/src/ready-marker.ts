@@ -1,7 +1,6 @@
-import { parseOptions, slug } from '@muster/options'
+import { parseOptions, slug, v } from '@muster/options'
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
-import * as v from 'valibot'
 import { MarkerError } from './errors.ts'
 import {
   liveMarkersIn,

@@ -1,6 +1,5 @@
-import { parseOptions } from '@muster/options'
+import { parseOptions, v } from '@muster/options'
 import { closeSync, existsSync, fstatSync, readFileSync, writeSync } from 'node:fs'
-import * as v from 'valibot'
 import { clusterWorker } from './cluster-worker.ts'
 import type { Notifier } from './notifier.ts'
 

@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { fstatSync, write } from 'node:fs'
 import { promisify } from 'node:util'
 import { NotifyError } from './errors.ts'
@@ -52,6 +51,7 @@ async function byDescriptor(descriptor: number, lines: string[]): Promise<void> 
 
 /** As another user than root, the unit must have `NotifyAccess=all` for this. */
 async function byHelper(lines: string[]): Promise<void> {
+  const { execFile } = await import('node:child_process')
   try {
     await promisify(execFile)('systemd-notify', lines, { timeout: HELPER_TIMEOUT })
   } catch (cause) {

@@ -1,6 +1,6 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { once } from 'node:events'
-import type { IncomingHttpHeaders } from 'node:http'
+import { type IncomingHttpHeaders, request as plainRequest } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { ProbeError, ProbePathError } from './errors.ts'
@@ -150,11 +150,13 @@ async function getHttp1(
   { tls, token }: SelfProbeOptions,
   signal: AbortSignal
 ): Promise<Answer> {
-  const { request } = tls ? await import('node:https') : await import('node:http')
+  const request = tls ? (await import('node:https')).request : plainRequest
   const call = request({
     ...target,
     path,
     agent: false,
+    // An address has no server name; without it the agent would compile a pattern for ms to find that out.
+    servername: '',
     headers: { [ProbeToken.header]: token.ask },
     ...INSECURE
   })

@@ -1,5 +1,4 @@
-import { parseOptions } from '@muster/options'
-import * as v from 'valibot'
+import { parseOptions, v } from '@muster/options'
 import { clusterWorker } from './cluster-worker.ts'
 import type { NotifiedService, Notifier } from './notifier.ts'
 import { SdNotify } from './sd-notify.ts'

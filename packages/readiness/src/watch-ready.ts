@@ -1,7 +1,6 @@
-import { duration, parseOptions } from '@muster/options'
+import { duration, parseOptions, v } from '@muster/options'
 import { type FSWatcher, watch } from 'node:fs'
 import { dirname } from 'node:path'
-import * as v from 'valibot'
 import { isReady, markerFolder, type MarkerQuestion } from './ready-marker.ts'
 
 const schema = v.strictObject({ interval: v.optional(duration, 250) })

@@ -1,5 +1,4 @@
-import { duration, instanceName, parseOptions, secret, slug } from '@muster/options'
-import * as v from 'valibot'
+import { duration, instanceName, parseOptions, secret, slug, v } from '@muster/options'
 
 const httpUrl = v.pipe(
   v.custom<string | URL>(

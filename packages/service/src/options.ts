@@ -1,5 +1,4 @@
-import { parseOptions } from '@muster/options'
-import * as v from 'valibot'
+import { parseOptions, v } from '@muster/options'
 
 // What is inside each part is checked by the plugin that gets it.
 const part = v.looseObject({})

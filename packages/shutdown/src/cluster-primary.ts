@@ -1,4 +1,3 @@
-import cluster from 'node:cluster'
 import { once } from 'node:events'
 import type { ShutdownSignal } from './index.ts'
 import { readPrimaryOptions } from './options.ts'
@@ -31,6 +30,7 @@ export function clusterPrimary(options: ClusterPrimaryOptions = {}): () => void 
   }
 
   async function endWorkers(): Promise<boolean> {
+    const { default: cluster } = await import('node:cluster')
     const workers = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined)
     const exits = workers.map(async ({ process: child }) => {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode

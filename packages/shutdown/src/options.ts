@@ -1,5 +1,4 @@
-import { duration, parseOptions } from '@muster/options'
-import * as v from 'valibot'
+import { duration, parseOptions, v } from '@muster/options'
 
 const span = v.union([v.literal(0), duration])
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'] as const

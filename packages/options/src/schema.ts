@@ -1,0 +1,35 @@
+// What Muster uses of valibot, which knows much more: the bundle of this package holds these alone, and reading all of
+// it would be the dearest part of a service's start.
+export type { BaseIssue, GenericSchema, InferOutput } from 'valibot'
+export {
+  array,
+  boolean,
+  check,
+  custom,
+  function,
+  getDefaults,
+  instance,
+  integer,
+  lazy,
+  literal,
+  looseObject,
+  maxLength,
+  maxValue,
+  minValue,
+  nonEmpty,
+  nullish,
+  number,
+  object,
+  optional,
+  picklist,
+  pipe,
+  record,
+  regex,
+  safeParse,
+  strictObject,
+  string,
+  toNumber,
+  transform,
+  union,
+  unknown
+} from 'valibot'
