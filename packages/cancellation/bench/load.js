@@ -1,17 +1,18 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { keepAliveLoad } from '@muster/testkit'
 
 const REQUEST = 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'
 const RESPONSE_END = '{"hello":"world"}'
-const CONNECTIONS = 20
 
 /** Starts the benchmark server with `variant` and returns what talks to it. */
 export async function startServer(variant, execArgv = []) {
   const child = fork(new URL('./server.js', import.meta.url), [variant], { execArgv })
   const [port] = await once(child, 'message')
   return {
-    load: (count) => load(port, count),
+    load: (requests) =>
+      keepAliveLoad({ port, requests, request: REQUEST, responseEnd: RESPONSE_END }),
     hold: (count) => hold(port, count),
     async ask(question) {
       child.send(question)
@@ -19,25 +20,6 @@ export async function startServer(variant, execArgv = []) {
       return answer
     },
     stop: () => child.disconnect()
-  }
-}
-
-/** Sends `count` requests over 20 keep-alive connections, one at a time on each. */
-export async function load(port, count) {
-  let left = count
-  await Promise.all(Array.from({ length: CONNECTIONS }, () => connection()))
-
-  function connection() {
-    return new Promise((resolve, reject) => {
-      const socket = connect(port, '127.0.0.1').setNoDelay().setEncoding('latin1')
-      const next = () => (left-- > 0 ? socket.write(REQUEST) : socket.end())
-      socket.on('connect', next)
-      socket.on('data', (chunk) => {
-        if (chunk.endsWith(RESPONSE_END)) next()
-      })
-      socket.on('error', reject)
-      socket.on('close', resolve)
-    })
   }
 }
 

@@ -22,6 +22,10 @@ const handlers = {
     if (request.cancellation.signal.aborted) never()
     return answer
   },
+  'new AbortController()': async () => {
+    if (new AbortController().signal.aborted) never()
+    return answer
+  },
   'request.signal read': async (request) => {
     if (request.signal.aborted) never()
     return answer

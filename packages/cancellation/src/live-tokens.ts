@@ -9,7 +9,7 @@ export type ShutdownPhase = 'soft' | 'hard'
 export const PHASES = { soft: 1, hard: 2, never: Infinity } as const
 
 /** How long one turn of the event loop may take, in ms, with all that cancelled handlers do in it. */
-const TURN = 2
+const TURN = 1
 
 /** The tokens of the requests in flight that have asked for one. */
 export class LiveTokens implements Registry {
@@ -59,7 +59,7 @@ export class LiveTokens implements Registry {
       if (!token || !isWatched(token) || !token.cancelled || ++told < batch) continue
       await setImmediate()
       const now = performance.now()
-      batch = now - begun < TURN ? batch * 2 : Math.max(1, batch >> 1)
+      batch = Math.ceil(batch * Math.min(2, TURN / (now - begun)))
       begun = now
       told = 0
     }

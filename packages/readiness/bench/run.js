@@ -1,4 +1,4 @@
-// What it costs to be ready: from listening to ready, and from nothing to ready.
+// From listening to ready.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -9,11 +9,11 @@ const ROUNDS = 25
 const POLL = 500
 const script = fileURLToPath(new URL('start.js', import.meta.url))
 
-const starts = { bare: [], readiness: [], service: [] }
+const one = { bare: [], readiness: [] }
 const two = { bare: [], readiness: [] }
 const polled = []
 for (let round = 0; round < ROUNDS; round++) {
-  for (const kind of Object.keys(starts)) starts[kind].push(await start(kind, 1))
+  for (const kind of Object.keys(one)) one[kind].push(await start(kind, 1))
   for (const kind of Object.keys(two)) two[kind].push(await start(kind, 2))
   polled.push(await start('bare', 1, seenByPoll))
 }
@@ -23,36 +23,14 @@ console.log(
   `listen() returned → known to be ready, no checks, a fresh process each, ${ROUNDS} rounds, in ms`
 )
 console.table([
-  row('1 address: @muster/readiness', each(starts.readiness, 'ready'), 'p50 ≤ 15, p95 ≤ 40'),
+  row('1 address: @muster/readiness', each(one.readiness, 'ready'), 'p50 ≤ 15, p95 ≤ 40'),
   row('2 addresses: @muster/readiness', each(two.readiness, 'ready'), 'p50 ≤ 15, p95 ≤ 40'),
-  row('the same from when the port was bound, 1', each(starts.readiness, 'readySinceBound')),
+  row('the same from when the port was bound, 1', each(one.readiness, 'readySinceBound')),
   row('the same from when the port was bound, 2', each(two.readiness, 'readySinceBound')),
   row(`baseline: connect every ${POLL} ms`, polled),
-  row('for scale: listen() itself, bare, 1 address', each(starts.bare, 'listen')),
+  row('for scale: listen() itself, bare, 1 address', each(one.bare, 'listen')),
   row('for scale: listen() itself, bare, 2 addresses', each(two.bare, 'listen'))
 ])
-
-console.log(
-  `boot: import, register, listen and ready, a fresh process each, ${ROUNDS} rounds, in ms`
-)
-console.table([
-  bootRow('bare Fastify', 'bare'),
-  bootRow('@muster/readiness', 'readiness'),
-  bootRow('all plugins (@muster/service, no Redis)', 'service', 'p50 ≤ 60 more')
-])
-
-/** The time of the processor is there too, because the time on the clock depends on what else the machine does. */
-function bootRow(what, kind, limit) {
-  const more = (name) => fixed(median(each(starts[kind], name)) - median(each(starts.bare, name)))
-  const cpu = fixed(median(each(starts[kind], 'cpu')))
-  return {
-    ...row(what, each(starts[kind], 'boot')),
-    more: more('boot'),
-    cpu,
-    'more cpu': more('cpu'),
-    ...(limit ? { 'must be': limit } : {})
-  }
-}
 
 /** Starts one service in a process of its own and returns its report, or what `look` finds out about it. */
 async function start(kind, addresses, look = (report) => report) {

@@ -2,20 +2,13 @@
 import dns from 'node:dns'
 
 const [kind, addresses] = process.argv.slice(2)
-const plugins = {
-  readiness: '../dist/index.js',
-  // The package that registers all plugins stands on this one; the figure is that of the whole.
-  service: '../../service/dist/index.js'
-}
 if (addresses === '2') bindTwice()
 
-const idle = process.cpuUsage()
-const begun = performance.now()
 const { default: fastify } = await import('fastify')
 const app = fastify()
 app.get('/', async () => 'served')
 if (kind !== 'bare') {
-  const { default: plugin } = await import(plugins[kind])
+  const { default: plugin } = await import('@muster/readiness')
   await app.register(plugin, { service: 'bench' })
 }
 await app.ready()
@@ -26,12 +19,9 @@ await app.listen({ port: 0, host: addresses === '2' ? 'localhost' : '127.0.0.1' 
 const listened = performance.now()
 await app.readiness?.whenReady()
 const ready = performance.now()
-const { user, system } = process.cpuUsage(idle)
 const { port } = app.server.address()
 process.send({
   port,
-  boot: ready - begun,
-  cpu: (user + system) / 1_000,
   listen: listened - listening,
   ready: ready - listened,
   readySinceBound: ready - bound

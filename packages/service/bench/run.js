@@ -1,58 +1,90 @@
 // What all plugins together cost: server CPU for each request when nothing is read, and time to come up.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { Agent, request } from 'node:http'
-import { fileURLToPath } from 'node:url'
+import { keepAliveLoad } from '@muster/testkit'
 
-const KINDS = ['bare', 'muster']
-const ROUNDS = 9
+const ROUNDS = 15
 const REQUESTS = 20_000
-const CONNECTIONS = 20
+const STARTS = 25
 const BODY = JSON.stringify({ text: 'x'.repeat(100) })
-
-const cpu = { GET: { bare: [], muster: [] }, POST: { bare: [], muster: [] } }
-const boot = { bare: [], muster: [] }
-for (let round = 0; round < ROUNDS; round++) {
-  for (const kind of KINDS) {
-    const { child, port, ready } = await start(kind)
-    boot[kind].push(ready)
-    for (const method of ['GET', 'POST']) {
-      await load(port, method, REQUESTS / 4)
-      const before = await used(child)
-      await load(port, method, REQUESTS)
-      cpu[method][kind].push((await used(child)) - before)
-    }
-    child.kill('SIGKILL')
-    await once(child, 'exit')
+const HEAD = 'HTTP/1.1\r\nhost: x\r\n'
+const METHODS = {
+  GET: { request: `GET / ${HEAD}\r\n`, responseEnd: '{"hello":"world"}' },
+  POST: {
+    request: `POST / ${HEAD}content-type: application/json\r\ncontent-length: ${BODY.length}\r\n\r\n${BODY}`,
+    responseEnd: '{"size":100}'
   }
 }
 
-console.log(`server CPU for each request, nothing read; medians of ${ROUNDS} × ${REQUESTS}, in µs`)
-console.table(
-  Object.entries(cpu).map(([method, by]) => {
-    const [bare, muster] = KINDS.map((kind) => median(by[kind]) / REQUESTS)
-    return {
-      method,
-      ...row(bare, muster),
-      more: `${((muster / bare - 1) * 100).toFixed(1)} %`,
-      'may be': '≤ 5 %'
-    }
-  })
-)
-console.log(
-  `from the start of the process to ready (for bare Fastify: listening); medians of ${ROUNDS}, in ms`
-)
-const [bare, muster] = KINDS.map((kind) => median(boot[kind]))
-console.table([
-  { ...row(bare, muster), more: `${(muster - bare).toFixed(0)} ms`, 'may be': '≤ 60 ms' }
-])
+await cpuPerRequest()
+await boot()
 
-function row(bare, muster) {
-  return { 'bare Fastify': bare.toFixed(2), '@muster/service': muster.toFixed(2) }
+async function cpuPerRequest() {
+  const servers = [await start('bare'), await start('service')]
+  const rows = []
+  for (const [method, what] of Object.entries(METHODS)) {
+    const spent = servers.map(() => [])
+    for (const { port } of servers) await keepAliveLoad({ port, requests: 2 * REQUESTS, ...what })
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const i of round % 2 ? [1, 0] : [0, 1]) spent[i].push(await cost(servers[i], what))
+    }
+    const [bare, service] = spent
+    const more = service.map((each, i) => (each / bare[i] - 1) * 100)
+    rows.push({
+      method,
+      'bare Fastify': round(median(bare)),
+      '@muster/service': round(median(service)),
+      'more %': round(median(more)),
+      'may be': '≤ 5 %'
+    })
+  }
+  for (const { child } of servers) child.disconnect()
+  console.log(
+    `server CPU for each request, nothing read; medians of ${ROUNDS} × ${REQUESTS}, in µs`
+  )
+  console.table(rows)
+}
+
+/** µs of the server for one request. */
+async function cost({ child, port }, what) {
+  const before = await used(child)
+  await keepAliveLoad({ port, requests: REQUESTS, ...what })
+  return ((await used(child)) - before) / REQUESTS
+}
+
+async function boot() {
+  const kinds = {
+    bare: 'bare Fastify',
+    readiness: '@muster/readiness',
+    service: 'all plugins (@muster/service, presence in memory)'
+  }
+  const starts = { bare: [], readiness: [], service: [] }
+  for (let i = 0; i < STARTS; i++) {
+    for (const kind of Object.keys(kinds)) {
+      const { child, ...report } = await start(kind)
+      starts[kind].push(report)
+      child.disconnect()
+      await once(child, 'exit')
+    }
+  }
+  const middle = (kind, figure) => median(starts[kind].map((report) => report[figure]))
+  console.log(
+    `boot: import, register, listen and ready (for bare Fastify: listening), a fresh process each; medians of ${STARTS}, in ms`
+  )
+  console.table(
+    Object.entries(kinds).map(([kind, what]) => ({
+      what,
+      ms: round(middle(kind, 'ready')),
+      more: round(middle(kind, 'ready') - middle('bare', 'ready')),
+      cpu: round(middle(kind, 'cpu')),
+      'more cpu': round(middle(kind, 'cpu') - middle('bare', 'cpu')),
+      'may be': kind === 'service' ? '≤ 60 more' : ''
+    }))
+  )
 }
 
 async function start(kind) {
-  const child = fork(fileURLToPath(new URL('server.js', import.meta.url)), {
+  const child = fork(new URL('server.js', import.meta.url), {
     env: { ...process.env, KIND: kind }
   })
   const [message] = await once(child, 'message')
@@ -62,31 +94,13 @@ async function start(kind) {
 async function used(child) {
   child.send('how much?')
   const [{ cpu }] = await once(child, 'message')
-  return cpu.user + cpu.system
-}
-
-async function load(port, method, requests) {
-  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS })
-  let left = requests
-  const connections = Array.from({ length: CONNECTIONS }, async () => {
-    while (left-- > 0) await call(port, method, agent)
-  })
-  await Promise.all(connections)
-  agent.destroy()
-}
-
-function call(port, method, agent) {
-  const headers =
-    method === 'POST' ? { 'content-type': 'application/json', 'content-length': BODY.length } : {}
-  return new Promise((resolve, reject) => {
-    const sent = request({ port, host: '127.0.0.1', method, agent, headers }, (response) =>
-      response.resume().on('end', resolve)
-    )
-    sent.on('error', reject)
-    sent.end(method === 'POST' ? BODY : undefined)
-  })
+  return cpu
 }
 
 function median(values) {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
+}
+
+function round(value) {
+  return Math.round(value * 10) / 10
 }

@@ -1,5 +1,6 @@
 export { eventually } from './eventually.ts'
 export { freePort } from './free-port.ts'
+export { keepAliveLoad, type LoadOptions } from './keep-alive-load.ts'
 export { type Exit, type Fixture, startFixture } from './processes.ts'
 export { type RawConnection, rawConnection, rawRequest, type RawResponse } from './raw-http.ts'
 export { type RedisServer, startRedis } from './redis.ts'
