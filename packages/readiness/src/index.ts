@@ -159,8 +159,8 @@ async function plugin(app: FastifyInstance, input: ReadinessOptions): Promise<vo
   readiness.onDrain('notifiers', () => notifications.settled())
 
   app.decorate('readiness', readiness)
-  app.addHook('onRequest', trafficGate(app.server, machine, token, options.gate))
-  if (!options.listener) addProbeRoutes(app, probes)
+  const probeRoutes = options.listener ? [] : addProbeRoutes(app, probes)
+  app.addHook('onRequest', trafficGate(app.server, machine, token, options.gate, probeRoutes))
   if (options.pressure) await registerUnderPressure(app, options.pressure)
 
   app.addHook('onListen', async () => {

@@ -6,8 +6,8 @@ export const PROBE = Symbol('muster.readiness.probe')
 
 export type ProbeHandler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply
 
-/** Adds the probes as routes. */
-export function addProbeRoutes(app: FastifyInstance, probes: Map<string, Probe>): void {
+/** Adds the probes as routes, and returns where they are. */
+export function addProbeRoutes(app: FastifyInstance, probes: Map<string, Probe>): string[] {
   for (const [url, probe] of probes) {
     const handler: ProbeHandler = (request, reply) => {
       const { status, headers, body } = probe(isVerbose(request.url, request.headers.accept))
@@ -23,4 +23,5 @@ export function addProbeRoutes(app: FastifyInstance, probes: Map<string, Probe>)
       handler
     })
   }
+  return [...probes.keys()].map((path) => app.prefix + path)
 }

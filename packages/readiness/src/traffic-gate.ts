@@ -16,18 +16,22 @@ function refusal(code: string, message: string): string {
  * It also answers the probe routes, ahead of every hook that was added later.
  * It replies rather than throws, so that a start under traffic does not fill the log with stacks.
  * Where nothing listens (`inject`) nothing is gated.
+ * @param probes where the probe routes are
  */
 export function trafficGate(
   server: { listening: boolean },
   machine: StateMachine,
   token: ProbeToken,
-  gate: boolean | 'strict'
+  gate: boolean | 'strict',
+  probes: string[]
 ) {
   return function onRequest(
     request: FastifyRequest,
     reply: FastifyReply,
     done: HookHandlerDoneFunction
   ): void {
+    // The route's options are dear to ask for, and a service is ready nearly always.
+    if (machine.state === 'ready' && !isProbe(request.raw.url)) return done()
     const config = request.routeOptions.config as {
       [PROBE]?: ProbeHandler
       readiness?: false | 'starting'
@@ -43,6 +47,10 @@ export function trafficGate(
       .header('retry-after', RETRY_AFTER_SECONDS)
       .type('application/json; charset=utf-8')
       .send(machine.state === 'starting' ? WARMING_UP : UNREADY)
+  }
+
+  function isProbe(url = ''): boolean {
+    return probes.some((probe) => url.startsWith(probe))
   }
 
   function isExempt(readiness: false | 'starting' | undefined): boolean {
