@@ -102,7 +102,7 @@ export function decodeLease(service: string, value: string): ReadLease | undefin
 export function decodeRecord(json: string): LeaseRecord | undefined {
   try {
     // A reviver makes parsing several times slower, and the key is as good as never there.
-    const value: unknown = /__proto__|\\u005f/i.test(json)
+    const value: unknown = /__proto__|\\u005[fF]/.test(json)
       ? JSON.parse(json, (key, inner: unknown) => (key === '__proto__' ? undefined : inner))
       : JSON.parse(json)
     return typeof value === 'object' && value !== null && !Array.isArray(value)

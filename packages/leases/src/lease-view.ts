@@ -67,8 +67,9 @@ export class LeaseView {
       if (lease) found.set(lease.id, lease)
       else this.#onMalformed(service, value)
     }
+    if (!known) return this.#start(service, found)
     for (const lease of found.values()) this.#set(lease)
-    for (const lease of known?.values() ?? []) {
+    for (const lease of known.values()) {
       if (found.has(lease.id) || lease.lostUntil !== undefined) continue
       if (lostUntil === undefined) this.#delete(lease, 'expire')
       else {
@@ -104,6 +105,13 @@ export class LeaseView {
   /** The services are about to be read anew. */
   startReading(): void {
     this.#readAt.clear()
+  }
+
+  #start(service: string, found: Map<string, ReadLease>): void {
+    if (found.size === 0) return
+    this.#services.set(service, found)
+    if (this.#emit)
+      for (const lease of found.values()) this.#emit({ type: 'join', lease: entry(lease) })
   }
 
   #set(lease: ReadLease): void {

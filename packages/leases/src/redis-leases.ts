@@ -194,14 +194,15 @@ export class RedisLeases implements LeaseStore {
 
   /** What is stored of a service, from the cache while the registry stands where it stood. */
   async #read(client: RedisClient, service: string) {
-    const at = await this.#registry.sweep(client, service)
-    const { now, suspects } = at
     const known = this.#readings.get(service)
+    const atOnce = known ? undefined : await this.#registry.sweepAndValues(client, service)
+    const at = atOnce ?? (await this.#registry.sweep(client, service))
+    const { now, suspects } = at
     const valid = known && performance.now() < known.validUntil
     if (valid && known.epoch === at.epoch && known.seq === at.seq) {
       return { leases: known.leases, now, suspects }
     }
-    const { values, epoch, seq } = await this.#registry.values(client, service, at)
+    const { values, epoch, seq } = atOnce ?? (await this.#registry.values(client, service, at))
     const lost = known && isLoss(known, { epoch, seq })
     const lostUntil = lost ? performance.now() + this.#lostFor : undefined
     this.#view.reset(service, values, seq, lostUntil)

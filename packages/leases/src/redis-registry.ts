@@ -12,7 +12,10 @@ const IDLE = 86_400_000
 const REAP_PAGE = 100
 const READ_PAGE = 1_000
 const SCAN_PAGE = 2_500
-const LARGEST_HASH_AT_ONCE = 5_000
+/** HVALS of so many keeps the server for 1.2 ms, no longer than a page of HSCAN. */
+const LARGEST_AT_ONCE = 10_000
+/** What is read of a service before its size is known. */
+const FIRST_PAGE = 128
 
 const RENEWED = new Map<number, RenewResult>([
   [1, 'ok'],
@@ -55,6 +58,9 @@ export interface RegistryOptions {
 }
 
 type Arguments = (string | number)[]
+
+/** What HSCAN answers: where to go on, and keys and values by turns. */
+type Page = [cursor: string, flat: string[]]
 
 /** One namespace on Redis: the only place that knows its keys and commands. */
 export class RedisRegistry {
@@ -114,8 +120,7 @@ export class RedisRegistry {
     service: string,
     { epoch, seq, size }: Revision & Pick<Sweep, 'size'>
   ) {
-    if (size > LARGEST_HASH_AT_ONCE)
-      return { epoch, seq, values: await this.#scan(client, service) }
+    if (size > LARGEST_AT_ONCE) return { epoch, seq, values: await this.#scan(client, service) }
     const replies = await client
       .multi()
       .hmget(this.#meta, 'epoch', 'seq')
@@ -128,16 +133,42 @@ export class RedisRegistry {
     return { epoch: at[0] ?? '', seq: Number(at[1]), values }
   }
 
-  /** In pages, so that nobody else waits for a large service. */
-  async #scan(client: RedisClient, service: string): Promise<string[]> {
-    const found = new Map<string, string>()
-    let cursor = '0'
-    do {
-      const [next, flat] = await client.hscan(this.hash(service), cursor, 'COUNT', SCAN_PAGE)
-      for (let i = 0; i < flat.length; i += 2) found.set(flat[i] as string, flat[i + 1] as string)
-      cursor = next
-    } while (cursor !== '0')
-    return [...found.values()]
+  /**
+   * `sweep` and `values`, for a small service in one round trip; undefined where that is not enough: a lease is over
+   * its deadline, or the server does not know the script.
+   */
+  async sweepAndValues(
+    client: RedisClient,
+    service: string
+  ): Promise<(Sweep & { values: string[] }) | undefined> {
+    const keys = this.#keys([service])
+    const replies = await client
+      .pipeline()
+      .evalsha(this.#scripts.probe.sha, keys.length, ...keys, REAP_PAGE)
+      .hscan(this.hash(service), '0', 'COUNT', FIRST_PAGE)
+      .exec()
+    const [probed, scanned] = replies ?? []
+    if (!probed || !scanned || probed[0] || scanned[0]) return undefined
+    const { dead, ...at } = asProbe(probed[1])
+    if (dead.length > 0) return undefined
+    const page = scanned[1] as Page
+    const atOnce = page[0] !== '0' && at.size <= LARGEST_AT_ONCE
+    const values = await (atOnce
+      ? client.hvals(this.hash(service))
+      : this.#scan(client, service, page))
+    return { ...at, suspects: new Set(), values }
+  }
+
+  /** In pages, so that nobody else waits for a large service. A lease that moved meanwhile may come twice. */
+  async #scan(client: RedisClient, service: string, first?: Page): Promise<string[]> {
+    const found: string[] = []
+    const read = (cursor: string): Promise<Page> =>
+      client.hscan(this.hash(service), cursor, 'COUNT', SCAN_PAGE)
+    for (let page = first ?? (await read('0')); ; page = await read(page[0])) {
+      const [cursor, flat] = page
+      for (let i = 1; i < flat.length; i += 2) found.push(flat[i] as string)
+      if (cursor === '0') return found
+    }
   }
 
   /** By the server's clock, ms; undefined for what is not there. */
@@ -165,16 +196,7 @@ export class RedisRegistry {
 
   async #probe(client: RedisClient, service?: string) {
     const keys = this.#keys(service === undefined ? [] : [service])
-    const reply = await run(client, this.#scripts.probe, keys, [REAP_PAGE])
-    const [now, epoch, seq, wait, size, dead] = reply as [
-      number,
-      string,
-      number,
-      number,
-      number,
-      string[]
-    ]
-    return { now, epoch, seq, wait, size, dead }
+    return asProbe(await run(client, this.#scripts.probe, keys, [REAP_PAGE]))
   }
 
   async #reap(client: RedisClient, dead: string[]) {
@@ -206,6 +228,18 @@ export class RedisRegistry {
   hash(service: string): string {
     return `${this.#prefix}s:${service}`
   }
+}
+
+function asProbe(reply: unknown) {
+  const [now, epoch, seq, wait, size, dead] = reply as [
+    number,
+    string,
+    number,
+    number,
+    number,
+    string[]
+  ]
+  return { now, epoch, seq, wait, size, dead }
 }
 
 async function run(client: RedisClient, { sha, lua }: Script, keys: string[], args: Arguments) {

@@ -86,6 +86,46 @@ describe('what redisLeases accepts', () => {
   })
 })
 
+describe('the first reading of a service', () => {
+  // In one round trip, in two, and in pages.
+  it.each([1, 100, 2_000, 12_000])('finds all of %i instances', async (count) => {
+    const namespace = `first-${count}`
+    const writer = leases({ namespace, ttl: 60_000 })
+    const ids = Array.from({ length: count }, (_, at) => `i${at}`)
+    for (let at = 0; at < count; at += 500) {
+      await Promise.all(
+        ids
+          .slice(at, at + 500)
+          .map((id) =>
+            writer.put({ ...KEY, id }, { at: Number(id.slice(1)), text: 'x'.repeat(80) })
+          )
+      )
+    }
+    const found = await leases({ namespace }).entries('billing')
+    expect(found.map(({ id }) => id).sort()).toEqual(ids.toSorted())
+    expect(found.every(({ id, record }) => id === `i${record['at']}`)).toBe(true)
+  })
+
+  it('works on a server that does not know the scripts, and is right about what it then keeps', async () => {
+    const namespace = 'unknown-scripts'
+    const writer = leases({ namespace })
+    await writer.put(KEY, { at: 1 })
+    await server.command('SCRIPT FLUSH')
+    const reader = leases({ namespace })
+    expect(await reader.entries('billing')).toMatchObject([{ ...KEY, record: { at: 1 } }])
+    await writer.put(KEY, { at: 2 })
+    expect(await reader.entries('billing')).toMatchObject([{ ...KEY, record: { at: 2 } }])
+  })
+
+  it('leaves out what is over its deadline', async () => {
+    const namespace = 'first-dead'
+    await leases({ namespace, ttl: 100 }).put(KEY, {})
+    await eventually(async () =>
+      expect(await leases({ namespace, ttl: 100 }).entries('billing')).toEqual([])
+    )
+  })
+})
+
 describe('Redis away', () => {
   it('an operation is refused soon, and works by itself when there is a server', async () => {
     const logger = lines()
