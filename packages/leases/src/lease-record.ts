@@ -4,7 +4,8 @@ import type { Lease, LeaseEntry, LeaseKey, LeaseRecord } from './lease-store.ts'
 const MAX_RECORD_BYTES = 65_536
 const MAX_NAME_BYTES = 128
 // What separates the parts of a key, opens a hash tag, or ends a line.
-const UNSAFE = /[/#{}\p{Cc}]/u
+// oxlint-disable-next-line no-control-regex -- these are meant; \p{Cc} is the same set, and slower
+const UNSAFE = /[/#{}\u0000-\u001f\u007f-\u009f]/
 
 /** @throws MUSTER_ERR_LEASE_KEY */
 export function checkKey({ service, id, incarnation }: LeaseKey): void {

@@ -55,10 +55,18 @@ export class MemoryLeases implements LeaseStore {
     const before = this.#leases.find(service, id)
     if (before && before.incarnation !== incarnation && !claim) return 'fenced'
     const { ttl } = this
-    const copy = decodeRecord(json) as LeaseRecord
+    const copy = before?.json === json ? before.record : (decodeRecord(json) as LeaseRecord)
     const deadline = this.#clock() + ttl
-    const held = { service, id, incarnation, ttl, json, deadline }
-    return this.#leases.set({ ...held, record: copy, suspect: false })
+    return this.#leases.set({
+      service,
+      id,
+      incarnation,
+      ttl,
+      json,
+      deadline,
+      record: copy,
+      suspect: false
+    })
   }
 
   async renew(key: LeaseKey): Promise<RenewResult> {

@@ -3,7 +3,6 @@ import type {
   Lease,
   LeaseEntry,
   LeaseKey,
-  LeaseRecord,
   LeaseStore,
   RemoveResult,
   RenewResult
@@ -68,9 +67,20 @@ const ANYONE = '-'
 /** Services that are asked for at once. */
 const TOGETHER = 100
 
+/** How many registrations are remembered at most. */
+const MOST_REMEMBERED = 20_000
+
+/** When an instance came, and when what it says of itself last changed. */
+interface Times {
+  registered_at: string
+  last_updated: string
+}
+
 /** The services that have registered, on a lease store. */
 export class Roster {
   readonly #store: LeaseStore
+  /** By key; who registers again with nothing new, as most do, need not be looked up. */
+  readonly #remembered = new Map<string, { text: string; times: Times }>()
 
   constructor(store: LeaseStore) {
     this.#store = store
@@ -83,10 +93,32 @@ export class Roster {
   /** @returns whether it was there already */
   async register(member: Member, entry: Entry): Promise<boolean> {
     const { service, instance, incarnation = ANYONE } = member
-    const before = await this.#store.get(service, instance)
     const key = { service, id: instance, incarnation }
-    const times = timesOf(before?.incarnation === incarnation ? before.record : undefined, entry)
-    return (await this.#store.put(key, { ...entry, ...times })) !== 'join'
+    const text = JSON.stringify(entry)
+    const known = this.#remembered.get(nameOf(key))
+    if (known?.text === text) {
+      const result = await this.#store.put(key, { ...entry, ...known.times })
+      if (result === 'same') return true
+      // It had been removed meanwhile, or changed through another orchestrator.
+      await this.#put(key, entry, text, result === 'update' ? known.times : undefined)
+      return result !== 'join'
+    }
+    const before = await this.#store.get(service, instance)
+    const mine = before?.incarnation === incarnation ? (before.record as Stay) : undefined
+    const isSame = mine && isDeepStrictEqual(mine, { ...entry, ...timesOf(mine) })
+    return (await this.#put(key, entry, text, mine, isSame)) !== 'join'
+  }
+
+  /** @param before when it came, where it was here before */
+  #put(key: LeaseKey, entry: Entry, text: string, before?: Times, isSame = false) {
+    const now = new Date().toISOString()
+    const times = {
+      registered_at: before?.registered_at ?? now,
+      last_updated: before && isSame ? before.last_updated : now
+    }
+    if (this.#remembered.size >= MOST_REMEMBERED) this.#remembered.clear()
+    this.#remembered.set(nameOf(key), { text, times })
+    return this.#store.put(key, { ...entry, ...times })
   }
 
   ping(member: Member): Promise<RenewResult> {
@@ -131,13 +163,12 @@ export class Roster {
   }
 }
 
-/** When it came, and when it last changed. */
-function timesOf(before: LeaseRecord | undefined, entry: Entry) {
-  const now = new Date().toISOString()
-  if (!before) return { registered_at: now, last_updated: now }
-  const { registered_at, last_updated } = before
-  const isSame = isDeepStrictEqual(before, { ...entry, registered_at, last_updated })
-  return { registered_at, last_updated: isSame ? last_updated : now }
+function nameOf({ service, id, incarnation }: LeaseKey): string {
+  return `${service}/${id}#${incarnation}`
+}
+
+function timesOf({ registered_at, last_updated }: Times): Times {
+  return { registered_at, last_updated }
 }
 
 export function entryView({ service, id, incarnation, record, suspect }: LeaseEntry): EntryView {

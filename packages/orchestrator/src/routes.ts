@@ -137,8 +137,11 @@ export async function routes(
 }
 
 function search(query: Record<string, string | undefined>): string {
-  const given = Object.entries(query).filter((pair): pair is [string, string] => Boolean(pair[1]))
-  return given.length === 0 ? '' : `?${new URLSearchParams(given)}`
+  let written = ''
+  for (const [name, value] of Object.entries(query)) {
+    if (value) written += `${written ? '&' : '?'}${name}=${encodeURIComponent(value)}`
+  }
+  return written
 }
 
 /** Bodies on requests that need none are common: content-type json with nothing after it is nothing. */

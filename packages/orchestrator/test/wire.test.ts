@@ -97,6 +97,43 @@ describe.each(['memory', 'redis'])('on %s', (kind) => {
       expect(after.last_updated).toBe(before.last_updated)
     })
 
+    it('says when it came, and when it last said something new, whatever it said before', async () => {
+      const port = await start()
+      const register = (body: object) => send(port, 'POST', '/services/$register', { body })
+      const read = async () => JSON.parse((await send(port, 'GET', '/services/billing')).body)
+      await register(BILLING)
+      const first = await read()
+      await nextMillisecond()
+      await register({ ...BILLING, info: { ...BILLING.info, version: '2.0.0' } })
+      const changed = await read()
+      expect(changed.registered_at).toBe(first.registered_at)
+      expect(changed.last_updated > first.last_updated).toBe(true)
+
+      await send(port, 'DELETE', '/services/billing')
+      await nextMillisecond()
+      const again = await register({ ...BILLING, info: { ...BILLING.info, version: '2.0.0' } })
+      expect(again.status).toBe(201)
+      const back = await read()
+      expect(back.registered_at > first.registered_at).toBe(true)
+      expect(back.last_updated).toBe(back.registered_at)
+    })
+
+    it('does so too where it was registered through another orchestrator meanwhile', async () => {
+      const port = await start()
+      const other = await startOrchestrator({ store })
+      const changed = { ...BILLING, url: 'http://10.0.0.8:8080' }
+      await send(port, 'POST', '/services/$register', { body: BILLING })
+      const { registered_at } = JSON.parse((await send(port, 'GET', '/services/billing')).body)
+      await send(other.port, 'POST', '/services/$register', { body: changed })
+      await nextMillisecond()
+      const back = await send(port, 'POST', '/services/$register', { body: BILLING })
+      expect(back.status).toBe(200)
+      const after = JSON.parse((await send(port, 'GET', '/services/billing')).body)
+      expect(after).toMatchObject({ url: BILLING.url, registered_at })
+      expect(after.last_updated > registered_at).toBe(true)
+      await other.app.close()
+    })
+
     it('takes the id from info where there is none beside it', async () => {
       const port = await start()
       const { url, info } = BILLING
@@ -221,3 +258,9 @@ describe.each(['memory', 'redis'])('on %s', (kind) => {
     })
   })
 })
+
+/** Times are told in ms. */
+async function nextMillisecond(): Promise<void> {
+  const now = Date.now()
+  while (Date.now() <= now) await new Promise(setImmediate)
+}

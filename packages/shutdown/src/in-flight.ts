@@ -103,7 +103,7 @@ export class InFlight {
     const cuts = this.#replies.map(({ request, elapsedTime }) => {
       return { method: request.method, url: request.url, age: Math.round(elapsedTime) }
     })
-    for (const { raw } of [...this.#replies]) raw.socket?.destroy()
+    for (const { raw } of this.#replies.slice()) raw.socket?.destroy()
     for (const socket of this.#connections) socket.destroy()
     return cuts
   }
