@@ -17,5 +17,6 @@ export function isBecauseOf(error: unknown, reason: CancellationError, depth = D
   if (reason.kind === 'client' && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE') {
     return true
   }
-  return error.name === 'AbortError'
+  // That of node-redis has no name of its own.
+  return error.name === 'AbortError' || error.constructor.name === 'AbortError'
 }

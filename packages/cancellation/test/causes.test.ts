@@ -8,10 +8,11 @@ import { PassThrough, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setInterval as ticks, setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { eventually, rawRequest, type RedisServer, startRedis } from '@muster/testkit'
+import { eventually, freePort, rawRequest, type RedisServer, startRedis } from '@muster/testkit'
 import fastify, { type FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
 import pg from 'pg'
+import { createClient } from 'redis'
 import { request as undiciRequest } from 'undici'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import cancellation, { type Cancellation } from '../src/index.ts'
@@ -77,6 +78,16 @@ const works: Record<string, Work> = {
       await adapters.blocking(client, token, (own: Redis) => own.blpop('never', 0))
     } finally {
       client.disconnect()
+    }
+  },
+  'node-redis, with a command that waits for the server': async ({ signal }) => {
+    const port = await freePort()
+    const client = createClient({ socket: { host: '127.0.0.1', port } }).on('error', () => {})
+    void client.connect().catch(() => {})
+    try {
+      await client.withAbortSignal(signal).get('never')
+    } finally {
+      client.destroy()
     }
   },
   'Promise.all': ({ signal }) =>
