@@ -1,7 +1,15 @@
 import { redisLeases } from '@muster/leases'
-import { eventually, type RedisServer, startRedis, startRedisSentinels } from '@muster/testkit'
+import {
+  eventually,
+  type RedisCluster,
+  type RedisServer,
+  startRedis,
+  startRedisCluster,
+  startRedisSentinels
+} from '@muster/testkit'
 import type { PresenceOptions } from '@muster/presence'
 import type { FastifyInstance } from 'fastify'
+import { Cluster } from 'ioredis'
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createService } from './service.ts'
@@ -160,7 +168,63 @@ describe('a failover', () => {
     expect(warnings).toHaveLength(1)
     expect((await traffic.stop()).failed).toBe(0)
   }, 40_000)
+
+  it('in a Cluster costs no request, is told once, and others see the instance again', async () => {
+    const cluster = await startRedisCluster()
+    onTestFinished(() => cluster.close())
+    const client = new Cluster(cluster.nodes)
+    onTestFinished(() => client.disconnect())
+    const rejections: unknown[] = []
+    const onRejection = (error: unknown): void => void rejections.push(error)
+    process.on('unhandledRejection', onRejection)
+    onTestFinished(() => void process.off('unhandledRejection', onRejection))
+
+    const namespace = await namespaceOnFirst(cluster)
+    const options = { redis: client, namespace, heartbeat: HEARTBEAT, ttl: TTL, timeout: 500 }
+    const { app, listen, warnings, log } = await createService(options)
+    const other = await createService(options, { service: 'orders' })
+    const [url] = await Promise.all([listen(), other.listen()])
+    const traffic = startTraffic(url)
+    const { incarnation } = app.readiness.identity
+    const seen = () => other.app.presence.instances('billing', { age: true })
+    const present = { incarnation, status: 'ready', ready: true, suspect: false, stale: 0 }
+    await eventually(async () => expect(await seen()).toMatchObject([present]))
+
+    expect(await cluster.servers[0]?.command('WAIT 1 2000')).toBe(':1\r\n')
+    await cluster.servers[0]?.kill()
+    await eventually(() => expect(app.presence.self.state).toBe('lost'))
+    await eventually(async () => expect(await cluster.masterOf(dueKey(namespace))).toBe(3), {
+      deadline: 20_000
+    })
+    const promoted = performance.now()
+    await eventually(
+      async () => {
+        const since = performance.now() - promoted
+        const instances = await seen()
+        expect(instances).toMatchObject([present])
+        // It was heard of by the new master, not only copied to it.
+        expect(instances[0]?.age).toBeLessThan(since)
+      },
+      { deadline: 10_000 }
+    )
+    await eventually(() => expect(app.presence.self.state).toBe('present'))
+    expect(warnings).toHaveLength(1)
+    expect(log.filter(({ msg }) => msg.includes('is back'))).toHaveLength(1)
+    expect(rejections).toEqual([])
+    expect(await traffic.stop()).toEqual({ failed: 0, served: expect.any(Number) })
+  }, 40_000)
 })
+
+function dueKey(namespace: string): string {
+  return `muster:{${namespace}}:due`
+}
+
+/** A namespace on the master that has a replica. */
+async function namespaceOnFirst(cluster: RedisCluster): Promise<string> {
+  for (let at = 0; ; at++) {
+    if ((await cluster.masterOf(dueKey(`n${at}`))) === 0) return `n${at}`
+  }
+}
 
 /** Requests one after the other, as fast as they are answered in turns of 5 ms. */
 function startTraffic(url: string) {
