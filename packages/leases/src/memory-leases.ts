@@ -55,18 +55,14 @@ export class MemoryLeases implements LeaseStore {
     const before = this.#leases.find(service, id)
     if (before && before.incarnation !== incarnation && !claim) return 'fenced'
     const { ttl } = this
-    const copy = before?.json === json ? before.record : (decodeRecord(json) as LeaseRecord)
     const deadline = this.#clock() + ttl
-    return this.#leases.set({
-      service,
-      id,
-      incarnation,
-      ttl,
-      json,
-      deadline,
-      record: copy,
-      suspect: false
-    })
+    if (before?.incarnation === incarnation && before.json === json && before.ttl === ttl) {
+      this.#leases.extend(before, deadline)
+      return 'same'
+    }
+    const stored = decodeRecord(json) as LeaseRecord
+    const lease = { service, id, incarnation, ttl, json, deadline, record: stored, suspect: false }
+    return this.#leases.set(lease)
   }
 
   async renew(key: LeaseKey): Promise<RenewResult> {
@@ -74,7 +70,7 @@ export class MemoryLeases implements LeaseStore {
     const lease = this.#leases.find(key.service, key.id)
     if (!lease) return 'gone'
     if (lease.incarnation !== key.incarnation) return 'fenced'
-    this.#leases.set({ ...lease, suspect: false, deadline: this.#clock() + this.ttl })
+    this.#leases.extend(lease, this.#clock() + this.ttl)
     return 'ok'
   }
 

@@ -1,10 +1,10 @@
 import { memberOf, type StoredLease } from './lease-record.ts'
-import type { PutResult } from './lease-store.ts'
 import type { LeaseChange } from './watchers.ts'
 
 export interface MemoryLease extends StoredLease {
   readonly json: string
-  readonly deadline: number
+  deadline: number
+  suspect: boolean
 }
 
 interface Preservation {
@@ -39,15 +39,24 @@ export class MemoryNamespace {
     return () => void this.#listeners.delete(listener)
   }
 
-  set(lease: MemoryLease): Exclude<PutResult, 'fenced'> {
-    const before = this.find(lease.service, lease.id)
-    const instances = this.#services.get(lease.service) ?? new Map<string, MemoryLease>()
-    this.#services.set(lease.service, instances.set(lease.id, lease))
-    this.#calm.until = Math.min(this.#calm.until, lease.deadline)
-    const result = difference(before, lease)
-    if (result !== 'same') this.#emit({ type: result, lease })
-    else if (before?.suspect !== lease.suspect) this.#emit({ type: 'update', lease })
-    return result
+  /** In place of what is there under its name. */
+  set(lease: MemoryLease): 'join' | 'replace' | 'update' {
+    const { service, id, incarnation, deadline } = lease
+    const instances = this.#services.get(service)
+    const before = instances?.get(id)
+    if (instances) instances.set(id, lease)
+    else this.#services.set(service, new Map([[id, lease]]))
+    this.#calm.until = Math.min(this.#calm.until, deadline)
+    const isOther = before && before.incarnation !== incarnation
+    const type = before ? (isOther ? 'replace' : 'update') : 'join'
+    this.#emit({ type, lease })
+    return type
+  }
+
+  extend(lease: MemoryLease, deadline: number): void {
+    lease.deadline = deadline
+    this.#calm.until = Math.min(this.#calm.until, deadline)
+    this.#mark(lease, false)
   }
 
   delete(lease: MemoryLease, type: 'leave' | 'expire'): void {
@@ -74,8 +83,8 @@ export class MemoryNamespace {
         if (!overdue) this.#window.removed++
         this.delete(lease, 'expire')
         left--
-      } else if (!lease.suspect) {
-        this.set({ ...lease, suspect: true })
+      } else {
+        this.#mark(lease, true)
       }
     }
     this.#calm = { from: now, until: this.#nextDue(now, grace) }
@@ -99,17 +108,17 @@ export class MemoryNamespace {
     return next
   }
 
+  #mark(lease: MemoryLease, suspect: boolean): void {
+    if (lease.suspect === suspect) return
+    lease.suspect = suspect
+    this.#emit({ type: 'update', lease })
+  }
+
   #emit({ type, lease }: { type: LeaseChange['type']; lease: MemoryLease }): void {
     const { service, id, incarnation, record, suspect } = lease
     const change = { type, lease: { service, id, incarnation, record, suspect } }
     for (const listener of this.#listeners) listener(change)
   }
-}
-
-function difference(before: MemoryLease | undefined, now: MemoryLease) {
-  if (!before) return 'join'
-  if (before.incarnation !== now.incarnation) return 'replace'
-  return before.json === now.json && before.ttl === now.ttl ? 'same' : 'update'
 }
 
 function byDeadline(one: MemoryLease, other: MemoryLease): number {

@@ -67,8 +67,9 @@ const ANYONE = '-'
 /** Services that are asked for at once. */
 const TOGETHER = 100
 
-/** How many registrations are remembered at most. */
+/** How many registrations are remembered at most, and how long the JSON of each may be. */
 const MOST_REMEMBERED = 20_000
+const LONGEST_REMEMBERED = 2_048
 
 /** When an instance came, and when what it says of itself last changed. */
 interface Times {
@@ -80,7 +81,7 @@ interface Times {
 export class Roster {
   readonly #store: LeaseStore
   /** By key; who registers again with nothing new, as most do, need not be looked up. */
-  readonly #remembered = new Map<string, { text: string; times: Times }>()
+  readonly #remembered = new Map<string, { text: string; record: Entry & Times }>()
 
   constructor(store: LeaseStore) {
     this.#store = store
@@ -97,10 +98,10 @@ export class Roster {
     const text = JSON.stringify(entry)
     const known = this.#remembered.get(nameOf(key))
     if (known?.text === text) {
-      const result = await this.#store.put(key, { ...entry, ...known.times })
+      const result = await this.#store.put(key, known.record)
       if (result === 'same') return true
       // It had been removed meanwhile, or changed through another orchestrator.
-      await this.#put(key, entry, text, result === 'update' ? known.times : undefined)
+      await this.#put(key, entry, text, result === 'update' ? known.record : undefined)
       return result !== 'join'
     }
     const before = await this.#store.get(service, instance)
@@ -112,13 +113,14 @@ export class Roster {
   /** @param before when it came, where it was here before */
   #put(key: LeaseKey, entry: Entry, text: string, before?: Times, isSame = false) {
     const now = new Date().toISOString()
-    const times = {
+    const record = {
+      ...entry,
       registered_at: before?.registered_at ?? now,
       last_updated: before && isSame ? before.last_updated : now
     }
     if (this.#remembered.size >= MOST_REMEMBERED) this.#remembered.clear()
-    this.#remembered.set(nameOf(key), { text, times })
-    return this.#store.put(key, { ...entry, ...times })
+    if (text.length <= LONGEST_REMEMBERED) this.#remembered.set(nameOf(key), { text, record })
+    return this.#store.put(key, record)
   }
 
   ping(member: Member): Promise<RenewResult> {

@@ -63,7 +63,7 @@ export async function routes(
         const updated = await roster.register(member, entry)
         return reply.code(updated ? 200 : 201).send({
           id: service,
-          ...(instance_id !== undefined && { instance_id }),
+          instance_id,
           status: 'registered',
           service_url: entry.url,
           message: updated ? 'Service registration updated' : 'Service registered',
@@ -138,7 +138,8 @@ export async function routes(
 
 function search(query: Record<string, string | undefined>): string {
   let written = ''
-  for (const [name, value] of Object.entries(query)) {
+  for (const name in query) {
+    const value = query[name]
     if (value) written += `${written ? '&' : '?'}${name}=${encodeURIComponent(value)}`
   }
   return written
@@ -199,5 +200,5 @@ function assertUrl(url: string): void {
 function assertShallow(value: unknown, depth = 0): void {
   if (typeof value !== 'object' || value === null) return
   if (depth > DEEPEST) throw new PayloadError(`info: is nested deeper than ${DEEPEST}`)
-  for (const inner of Object.values(value)) assertShallow(inner, depth + 1)
+  for (const name in value) assertShallow(value[name as keyof typeof value], depth + 1)
 }
