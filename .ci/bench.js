@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const report = join(root, 'docs/benchmarks.md')
+/** Other versions have sections of their own. */
+const MAIN = '20'
 const named = process.argv.slice(2)
 const names = readdirSync(join(root, 'packages')).filter(
   (name) =>
@@ -15,21 +17,30 @@ const names = readdirSync(join(root, 'packages')).filter(
     (named.length === 0 || named.includes(name))
 )
 const sections = readSections()
+const [major] = process.versions.node.split('.')
 for (const name of names) {
   console.log(`\n== ${name}`)
-  sections.set(name, await bench(name))
+  const script = `packages/${name}/bench/run.js`
+  const title = major === MAIN ? name : `${name}, Node ${major}`
+  sections.set(
+    title,
+    `\`${script}\`, Node ${process.version}\n\n\`\`\`text\n${await bench(script)}\`\`\`\n`
+  )
 }
 writeFileSync(report, render())
 
 function readSections() {
   if (!existsSync(report)) return new Map()
-  const found = readFileSync(report, 'utf8').matchAll(/^## (\w+)\n[^]*?```text\n([^]*?)```/gm)
-  return new Map(Array.from(found, ([, name, text]) => [name, text]))
+  const [, ...parts] = readFileSync(report, 'utf8').split('\n## ')
+  return new Map(
+    parts.map((part) => [part.slice(0, part.indexOf('\n')), part.slice(part.indexOf('\n') + 2)])
+  )
 }
 
-async function bench(name) {
-  const script = join(root, 'packages', name, 'bench/run.js')
-  const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'] })
+async function bench(script) {
+  const child = spawn(process.execPath, [join(root, script)], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
   let text = ''
   child.stdout.setEncoding('utf8').on('data', (chunk) => {
     text += chunk
@@ -44,13 +55,8 @@ function render() {
   const intro = `# Benchmarks
 
 Written by \`npx -y pnpm@10.34.9 bench\` (\`bench <name>\` for one package). Each figure stands beside its baseline from the
-same run; on another machine compare the ratios. Last run with Node ${process.version} on ${cpus().length} cores.
+same run; on another machine compare the ratios. Last run on ${cpus().length} cores.
 `
-  const parts = [...sections]
-    .toSorted(([one], [other]) => (one < other ? -1 : 1))
-    .map(
-      ([name, text]) =>
-        `\n## ${name}\n\n\`packages/${name}/bench/run.js\`\n\n\`\`\`text\n${text}\`\`\`\n`
-    )
-  return intro + parts.join('')
+  const parts = [...sections].toSorted(([one], [other]) => (one < other ? -1 : 1))
+  return intro + parts.map(([title, body]) => `\n## ${title}\n\n${body}`).join('')
 }
