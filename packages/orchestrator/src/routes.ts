@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify'
+import { endOfTurn } from './end-of-turn.ts'
 import { FencedError, KeyError, PayloadError, UnknownServiceError } from './errors.ts'
 import type { EventHub } from './event-hub.ts'
 import { eventRoutes } from './event-routes.ts'
@@ -61,6 +62,7 @@ export async function routes(
         assertShallow(entry)
         const member = { service, instance: instance_id ?? service, incarnation }
         const updated = await roster.register(member, entry)
+        await endOfTurn()
         return reply.code(updated ? 200 : 201).send({
           id: service,
           instance_id,
@@ -81,6 +83,7 @@ export async function routes(
       async (request) => {
         const member = memberOf(request)
         const result = await roster.ping(member)
+        await endOfTurn()
         if (result === 'gone') throw new UnknownServiceError(nameOf(member))
         if (result === 'fenced') throw new FencedError(nameOf(member))
         const now = Date.now()
