@@ -113,27 +113,31 @@ describe('on Redis', () => {
   })
   afterEach(() => redis.close())
 
-  it('two orchestrators share the services; one is killed, and nobody notices', async () => {
-    const [one, other] = await Promise.all([
-      serve('--redis', redis.url, '--ttl', '2000'),
-      serve('--redis', redis.url, '--ttl', '2000')
-    ])
-    const stream = await eventStream(other.port)
-    await stream.next('snapshot')
-    const answer = await register(one.port, { instance_id: 'r1', incarnation: 'i1' })
-    const { pathname, search } = new URL(JSON.parse(answer.body).ping_url)
-    expect((await stream.next('joined')).data).toMatchObject({ id: 'billing', instance_id: 'r1' })
-    await one.kill()
-    const end = performance.now() + 2_500
-    while (performance.now() < end) {
-      expect((await send(other.port, 'PUT', pathname + search)).status).toBe(200)
-      expect((await send(other.port, 'GET', '/services/billing')).status).toBe(200)
-      await pause(100)
+  it(
+    'two orchestrators share the services; one is killed, and nobody notices',
+    { timeout: 30_000 },
+    async () => {
+      const [one, other] = await Promise.all([
+        serve('--redis', redis.url, '--ttl', '2000'),
+        serve('--redis', redis.url, '--ttl', '2000')
+      ])
+      const stream = await eventStream(other.port)
+      await stream.next('snapshot')
+      const answer = await register(one.port, { instance_id: 'r1', incarnation: 'i1' })
+      const { pathname, search } = new URL(JSON.parse(answer.body).ping_url)
+      expect((await stream.next('joined')).data).toMatchObject({ id: 'billing', instance_id: 'r1' })
+      await one.kill()
+      const end = performance.now() + 2_500
+      while (performance.now() < end) {
+        expect((await send(other.port, 'PUT', pathname + search)).status).toBe(200)
+        expect((await send(other.port, 'GET', '/services/billing')).status).toBe(200)
+        await pause(100)
+      }
+      const restarted = await serve('--redis', redis.url, '--ttl', '2000')
+      expect((await send(restarted.port, 'GET', '/services/billing')).status).toBe(200)
+      expect((await stream.next('expired')).data).toMatchObject({ instance_id: 'r1' })
     }
-    const restarted = await serve('--redis', redis.url, '--ttl', '2000')
-    expect((await send(restarted.port, 'GET', '/services/billing')).status).toBe(200)
-    expect((await stream.next('expired')).data).toMatchObject({ instance_id: 'r1' })
-  })
+  )
 
   it('waits for a Redis that is not there, answers 503 while it is away, and goes on', async () => {
     const port = await freePort()
