@@ -154,14 +154,19 @@ export class Roster {
     return { services, next: undefined }
   }
 
-  /** Who sends no incarnation means whoever is there. */
-  async #withKey<Result>(
+  /**
+   * Who sends no incarnation means whoever is there.
+   * What is over is forgotten: whoever comes back comes as somebody new, not as of before and then changed.
+   */
+  async #withKey<Result extends RenewResult | RemoveResult>(
     { service, instance, incarnation }: Member,
     act: (key: LeaseKey) => Promise<Result>
   ): Promise<Result | 'gone'> {
-    if (incarnation !== undefined) return act({ service, id: instance, incarnation })
-    const holder = await this.#store.get(service, instance)
-    return holder ? act(holder) : 'gone'
+    const key = { service, id: instance, incarnation: incarnation ?? ANYONE }
+    const holder = incarnation === undefined ? await this.#store.get(service, instance) : key
+    const result = holder ? await act(holder) : 'gone'
+    if (result !== 'ok') this.#remembered.delete(nameOf(holder ?? key))
+    return result
   }
 }
 

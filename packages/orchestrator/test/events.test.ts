@@ -64,6 +64,27 @@ it('says nothing of a ping', async () => {
   stream.connection.destroy()
 })
 
+it('says "joined" alone of who left, or was lost, and comes back unchanged', async () => {
+  const stream = await eventStream(port)
+  await stream.next('snapshot')
+  await register(port)
+  await send(port, 'DELETE', '/services/billing')
+  await register(port)
+  await stream.next('expired')
+  expect((await send(port, 'PUT', '/services/billing/$ping')).status).toBe(404)
+  await register(port)
+  await stream.next('joined')
+  // What would be said of the same registration has been said before this.
+  await register(port, { id: 'other' })
+  await stream.next('joined')
+  expect(stream.events.map(({ event }) => event)).not.toContain('changed')
+  const joined = stream.events.filter(({ event }) => event === 'joined')
+  const [came, back, again] = joined.map(({ data }) => data)
+  expect(back.registered_at >= came.last_updated).toBe(true)
+  expect(again.registered_at > back.registered_at).toBe(true)
+  stream.connection.destroy()
+})
+
 it('resumes after Last-Event-ID with what was missed and no snapshot', async () => {
   const first = await eventStream(port)
   await first.next('snapshot')
